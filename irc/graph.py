@@ -222,6 +222,7 @@ class Edit:
         self._after: dict[str, list[Node]] = {}
         self._first: list[Node] = []
         self._redirect: dict[str, str] = {}
+        self._keep: dict[str, frozenset[str]] = {}
         self._constants: dict[str, Constant] = dict(graph.constants)
         self._taken = set(graph.types)
         self._inputs = graph.inputs
@@ -266,11 +267,13 @@ class Edit:
         else:
             self._after.setdefault(maker.name, []).extend(nodes)
 
-    def redirect(self, old: str, new: str) -> None:
+    def redirect(self, old: str, new: str, keep: Iterable[str] = ()) -> None:
         """Let every use of value `old`, graph outputs included, read `new` instead.
 
-        Uses inside nodes that this edit put in are redirected too, except in the node that makes `new`."""
+        Uses inside nodes that this edit put in are redirected too, except in the node that makes `new` and in the
+        nodes named in `keep`."""
         self._redirect[old] = new
+        self._keep[old] = frozenset(keep)
 
     def set_inputs(self, inputs: Iterable[Port]) -> None:
         self._inputs = tuple(inputs)
@@ -295,7 +298,10 @@ class Edit:
 
     def _rewire(self, node: Node) -> Node:
         made = {*node.results}
-        operands = tuple(o if self._redirect.get(o) in made else self._target(o) for o in node.operands)
+        operands = tuple(
+            o if self._redirect.get(o) in made or node.name in self._keep.get(o, ()) else self._target(o)
+            for o in node.operands
+        )
         return node if operands == node.operands else replace(node, operands=operands)
 
     def finish(self, level: Level | None = None) -> Graph:

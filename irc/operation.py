@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from irc.diagnostics import did_you_mean, error
-from irc.types import Array, Integer, Level, TensorType, Type
+from irc.types import Array, Float, Level, TensorType, Type
 
 MODEL = frozenset({Level.MODEL})
 INTEGER = frozenset({Level.INTEGER})
@@ -113,6 +113,6 @@ def find_operation(name: str) -> type[Op]:
 
 def same_format(*types: TensorType) -> None:
     """Raise unless all operands are float or all are integer."""
-    kinds = {isinstance(t.format, Integer) for t in types}
+    kinds = {isinstance(t.format, Float) for t in types}
     if len(kinds) > 1:
         raise TypeError("operands mix real and integer formats: " + ", ".join(str(t) for t in types))
