@@ -176,22 +176,22 @@ class Graph:
                 raise error("E202", f"constant '{constant.name}' has values outside its format {form}")
 
     def _verify_node(self, node: Node, defined: set[str]) -> None:
-        place = {"node": node.name, "operator": node.op.name}
+        name, op = node.name, node.op.name
         for operand in node.operands:
             if operand != MISSING and operand not in defined:
                 raise error("E202", f"'{operand}' is used before it is defined",
-                            remedy=did_you_mean(operand, defined), **place)
+                            remedy=did_you_mean(operand, defined), node=name, operator=op)
         if self.level not in node.op.levels:
-            raise error("E202", f"op {node.op.name} does not exist at {self.level.value} level", **place)
+            raise error("E202", f"op {node.op.name} does not exist at {self.level.value} level", node=name, operator=op)
         try:
             inferred = node.op.result_types(self.operand_types(node))
         except TypeError as problem:
-            raise error("E202", str(problem), **place) from None
+            raise error("E202", str(problem), node=name, operator=op) from None
         if len(inferred) != len(node.types):
-            raise error("E202", f"{len(inferred)} results are declared as {len(node.types)}", **place)
+            raise error("E202", f"{len(inferred)} results are declared as {len(node.types)}", node=name, operator=op)
         for want, have in zip(inferred, node.types, strict=True):
             if not _admissible(have, want, self.level):
-                raise error("E202", f"declared {have}, but the type rule gives {want}", **place)
+                raise error("E202", f"declared {have}, but the type rule gives {want}", node=name, operator=op)
         for result in node.results:
             _define(result, defined)
 

@@ -62,10 +62,10 @@ def run_node(node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
 
 
 def _check(node: Node, value: Array, declared: Type) -> None:
-    place = {"node": node.name, "operator": node.op.name}
+    name, op = node.name, node.op.name
     shape = declared.shape if isinstance(declared, TensorType) else (declared.positions, declared.elements)
     if value.shape[1:] != shape:
-        raise error("E202", f"the value has shape {list(value.shape[1:])}, declared is {declared}", **place)
+        raise error("E202", f"the value has shape {list(value.shape[1:])}, declared is {declared}", node=name, operator=op)
     form = declared.format
     if not isinstance(form, Float) and (isinstance(declared, StreamType) or value.size) and not form.holds(value):
-        raise error("E202", f"a value in [{value.min()}, {value.max()}] leaves its format {form}", **place)
+        raise error("E202", f"a value in [{value.min()}, {value.max()}] leaves its format {form}", node=name, operator=op)

@@ -236,4 +236,4 @@ class Encoding:
     def encode(self, reals: Array, format: Integer) -> IntArray:
         """Reals [samples, *shape] to integers: nearest (ties to even), clipped to `format`."""
         steps = np.rint(np.asarray(reals, np.float64) / self._scale(reals.ndim - 1)) + self.zero
-        return np.clip(steps, format.minimum, format.maximum).astype(np.int64)
+        return np.asarray(np.clip(steps, format.minimum, format.maximum), np.int64)

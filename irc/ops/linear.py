@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
-
 import numpy as np
 
 from irc.operation import ARITHMETIC, Op, operation, same_format
@@ -17,13 +15,13 @@ def exact_product(a: Array, b: Array, terms: int) -> Array:
     """`a @ b` without rounding. Integer operands go through float64 BLAS when the largest possible sum of `terms`
     products stays below 2^53, where float64 is exact; otherwise through int64."""
     if a.dtype.kind == "f" or b.dtype.kind == "f":
-        return cast(Array, a @ b)
+        return np.asarray(a @ b)
     largest = terms * int(np.abs(a).max(initial=0)) * int(np.abs(b).max(initial=0))
     if largest < _EXACT:
-        return cast(Array, np.rint(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64))
+        return np.asarray(np.rint(a.astype(np.float64) @ b.astype(np.float64)), np.int64)
     if largest >= 1 << 63:
         raise OverflowError("a sum of products does not fit 64 bits")
-    return cast(Array, a @ b)
+    return np.asarray(a @ b)
 
 
 def product_format(a: Format, b: Format, terms: int) -> Format:
@@ -56,8 +54,8 @@ class MatMul(Op):
 
     def evaluate(self, a: Array, b: Array) -> Array:
         vector_a, vector_b = a.ndim == 2, b.ndim == 2
-        a = a[:, None, :] if vector_a else a
-        b = b[:, :, None] if vector_b else b
+        a = np.expand_dims(a, 1) if vector_a else a
+        b = np.expand_dims(b, 2) if vector_b else b
         rank = max(a.ndim, b.ndim)
         a = a.reshape(a.shape[:1] + (1,) * (rank - a.ndim) + a.shape[1:])
         b = b.reshape(b.shape[:1] + (1,) * (rank - b.ndim) + b.shape[1:])
@@ -143,4 +141,4 @@ def windows(x: Array, kernel: tuple[int, ...], strides: tuple[int, ...], pads: t
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=spatial)
     steps = tuple(slice(None, None, s) for s in strides)
     taps = tuple(slice(None, None, d) for d in dilations)
-    return cast(Array, view[(slice(None), slice(None), *steps, *taps)])
+    return np.asarray(view[(slice(None), slice(None), *steps, *taps)])

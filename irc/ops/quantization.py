@@ -48,7 +48,7 @@ class Quantize(Op):
         steps = np.rint(x / along(scale, self.axis, rank))
         if zero is not None:
             steps = steps + along(zero, self.axis, rank)
-        return cast(Array, np.clip(steps, to.minimum, to.maximum).astype(np.int64))
+        return np.asarray(np.clip(steps, to.minimum, to.maximum), np.int64)
 
 
 @operation("dequantize", "q scale zero?", levels=MODEL)
@@ -68,7 +68,7 @@ class Dequantize(Op):
     def evaluate(self, q: Array, scale: Array, zero: Array | None = None) -> Array:
         rank = q.ndim - 1
         centred = q if zero is None else q - along(zero, self.axis, rank)
-        return cast(Array, centred * along(scale, self.axis, rank))
+        return np.asarray(centred * along(scale, self.axis, rank))
 
 
 @operation("requantize", "x numerator denominator", levels=INTEGER)
@@ -98,14 +98,14 @@ class Requantize(Op):
         if doubtful.any():
             t, b = (np.broadcast_to(a, x.shape)[doubtful].astype(object) for a in (top, bottom))
             steps[doubtful] = round_half_even(x[doubtful].astype(object) * t, b).astype(np.float64)
-        return cast(Array, np.clip(steps + self.zero, self.to.minimum, self.to.maximum).astype(np.int64))
+        return np.asarray(np.clip(steps + self.zero, self.to.minimum, self.to.maximum), np.int64)
 
 
 def round_half_even(top: Array, bottom: Array) -> Array:
     """Nearest integer to top / bottom (bottom > 0), ties to even; exact for object arrays of Python integers."""
     down, rest = top // bottom, top % bottom
     up = (2 * rest > bottom) | ((2 * rest == bottom) & (down % 2 == 1))
-    return cast(Array, down + up)
+    return np.asarray(down + up)
 
 
 @operation("multiply_shift", "x multiplier offset", levels=INTEGER)
@@ -127,7 +127,7 @@ class MultiplyShift(Op):
     def evaluate(self, x: Array, multiplier: Array, offset: Array) -> Array:
         rank = x.ndim - 1
         scaled: IntArray = x * along(multiplier, self.axis, rank) + along(offset, self.axis, rank)
-        return np.clip(scaled >> self.shift, self.to.minimum, self.to.maximum)
+        return np.asarray(np.clip(scaled >> self.shift, self.to.minimum, self.to.maximum))
 
 
 @operation("threshold", "x thresholds", levels=INTEGER)
@@ -151,7 +151,7 @@ class Threshold(Op):
             return np.asarray(np.searchsorted(table[0], x, side="right") + self.low)
         moved = np.moveaxis(x, self.axis + 1, 0)
         out = np.stack([np.searchsorted(t, v, side="right") for t, v in zip(table, moved, strict=True)])
-        return np.moveaxis(out, 0, self.axis + 1) + self.low
+        return np.asarray(np.moveaxis(out, 0, self.axis + 1) + self.low)
 
 
 __all__ = ["Dequantize", "MultiplyShift", "PowerOfTwo", "Quantize", "Requantize", "Threshold"]
