@@ -1,0 +1,73 @@
+"""Plug-ins by name: passes, backends and named pipelines come from entry points, and only what is named is loaded."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from irc.diagnostics import did_you_mean, error
+from irc.pipeline.step import Pass
+
+PASSES, BACKENDS, PIPELINES = "irc.passes", "irc.backends", "irc.pipelines"
+
+
+@cache
+def _registered(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in sorted(entry_points(group=group), key=lambda p: p.name)}
+
+
+def pass_names() -> tuple[str, ...]:
+    """The words of all installed passes, sorted. Loads none."""
+    return tuple(_registered(PASSES))
+
+
+def backend_names() -> tuple[str, ...]:
+    """The words of all installed backends, sorted. Loads none."""
+    return tuple(_registered(BACKENDS))
+
+
+def pipeline_names() -> tuple[str, ...]:
+    """The names that stand for a pipeline text, sorted. Loads none."""
+    return tuple(_registered(PIPELINES))
+
+
+def find_pass(name: str) -> type[Pass]:
+    """The pass called `name`. Raises E302 with the nearest name, or E307."""
+    if name not in _registered(PASSES):
+        raise error("E302", f"there is no pass '{name}'", remedy=did_you_mean(name, pass_names() + pipeline_names()))
+    found = _load(PASSES, name)
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise _broken(PASSES, name, "it is not a subclass of irc.pipeline.step.Pass")
+    return found
+
+
+def find_backend(name: str) -> Any:
+    """The backend called `name`. Raises E501 with the nearest name, or E307."""
+    if name not in _registered(BACKENDS):
+        raise error("E501", f"there is no backend '{name}'", remedy=did_you_mean(name, backend_names()))
+    return _load(BACKENDS, name)
+
+
+def find_pipeline(name: str) -> str:
+    """The pipeline text that `name` stands for. Raises E302 with the nearest name, or E307."""
+    if name not in _registered(PIPELINES):
+        raise error("E302", f"there is no pipeline '{name}'", remedy=did_you_mean(name, pipeline_names()))
+    found = _load(PIPELINES, name)
+    if not isinstance(found, str):
+        raise _broken(PIPELINES, name, "it is not a text")
+    return found
+
+
+def _load(group: str, name: str) -> Any:
+    point = _registered(group)[name]
+    try:
+        return cast(Any, point.load())
+    except (ImportError, AttributeError, SyntaxError) as problem:
+        raise _broken(group, name, str(problem)) from problem
+
+
+def _broken(group: str, name: str, why: str) -> Exception:
+    kind = group.removeprefix("irc.")
+    return error("E307", f"plug-in '{name}' of {kind} ({_registered(group)[name].value}) cannot be loaded: {why}",
+                 remedy="reinstall the package that provides it")
