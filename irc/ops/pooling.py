@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from irc.operation import ARITHMETIC, Op, operation
+from irc.operation import ARITHMETIC, MODEL, Op, operation
 from irc.ops.linear import conv_sizes, windows
-from irc.types import Array, Float, Integer, TensorType
+from irc.types import Array, Float, Integer, TensorType, smallest_integer
 
 
 @operation("max_pool", "x", levels=ARITHMETIC)
@@ -31,9 +33,46 @@ class MaxPool(Op):
         return np.asarray(out.reshape(*x.shape[:2], *out.shape[1:]))
 
 
+@operation("avg_pool", "x", levels=MODEL)
+class AvgPool(Op):
+    """Mean of each window of x [1, C, *spatial], on reals. Padding counts as zeros when `count_include_pad` is set,
+    else not at all."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    count_include_pad: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not isinstance(x.format, Float) or len(x.shape) != len(self.kernel) + 2:
+            raise TypeError(f"a mean over windows of {len(self.kernel)} axes does not fit {x}")
+        out = conv_sizes(x.shape[2:], self.kernel, self.strides, self.pads, self.dilations)
+        return TensorType(x.format, (*x.shape[:2], *out))
+
+    def evaluate(self, x: Array) -> Array:
+        sums = self._sums(x.reshape(-1, *x.shape[2:]))
+        whole = np.float64(math.prod(self.kernel))
+        counts = whole if self.count_include_pad else self._sums(np.ones((1, 1, *x.shape[3:])))
+        # a window of nothing but padding has no mean: 0, as its sum
+        out = sums / np.maximum(counts, 1)
+        return np.asarray(out.reshape(*x.shape[:2], *out.shape[1:]))
+
+    def _sums(self, x: Array) -> Array:
+        view = windows(x, self.kernel, self.strides, self.pads, self.dilations, 0)
+        return np.asarray(view.sum(axis=tuple(range(-len(self.kernel), 0))))
+
+
 def reduced(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
     """Shape after a reduction over `axes` (non-negative)."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
+
+
+def reduced_shape(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
+    """As `reduced`, after checking that `axes` are axes of x."""
+    if any(not 0 <= a < len(x.shape) for a in axes):
+        raise TypeError(f"axes {list(axes)} are not all axes of {x}")
+    return reduced(x.shape, axes, keepdims)
 
 
 @operation("reduce_max", "x", levels=ARITHMETIC)
@@ -44,12 +83,45 @@ class ReduceMax(Op):
     keepdims: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        if any(not 0 <= a < len(x.shape) for a in self.axes):
-            raise TypeError(f"axes {list(self.axes)} are not all axes of {x}")
-        return TensorType(x.format, reduced(x.shape, self.axes, self.keepdims))
+        return TensorType(x.format, reduced_shape(x, self.axes, self.keepdims))
 
     def evaluate(self, x: Array) -> Array:
         return np.asarray(x.max(axis=tuple(a + 1 for a in self.axes), keepdims=self.keepdims))
+
+
+@operation("reduce_sum", "x", levels=ARITHMETIC)
+class ReduceSum(Op):
+    """Sum along `axes`."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        shape, form = reduced_shape(x, self.axes, self.keepdims), x.format
+        if not isinstance(form, Float):
+            terms = math.prod(x.shape[a] for a in self.axes)
+            form = smallest_integer(min(0, terms * form.minimum), max(0, terms * form.maximum))
+            form = Integer(form.signed, min(form.bits, 64))
+        return TensorType(form, shape)
+
+    def evaluate(self, x: Array) -> Array:
+        return np.asarray(x.sum(axis=tuple(a + 1 for a in self.axes), keepdims=self.keepdims))
+
+
+@operation("reduce_mean", "x", levels=MODEL)
+class ReduceMean(Op):
+    """Arithmetic mean along `axes`, on reals."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not isinstance(x.format, Float):
+            raise TypeError(f"{self.name} takes reals, not {x}")
+        return TensorType(x.format, reduced_shape(x, self.axes, self.keepdims))
+
+    def evaluate(self, x: Array) -> Array:
+        return np.asarray(x.mean(axis=tuple(a + 1 for a in self.axes), keepdims=self.keepdims))
 
 
 @operation("argmax", "x", levels=ARITHMETIC)

@@ -94,3 +94,48 @@ class Gather(Op):
             return np.moveaxis(out, self.axis, 0)
         indices = np.broadcast_to(indices, (len(data), *indices.shape[1:]))
         return np.stack([np.take(d, i, axis=self.axis) for d, i in zip(data, indices, strict=True)])
+
+
+@operation("slice", "x", levels=ARITHMETIC)
+class Slice(Op):
+    """Every `steps`-th index of each axis, from `starts`, `sizes` of them; negative steps go backwards."""
+
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        rank = len(x.shape)
+        if not len(self.starts) == len(self.sizes) == len(self.steps) == rank:
+            raise TypeError(f"starts, sizes and steps must have one entry for each axis of {x}")
+        for start, size, step, n in zip(self.starts, self.sizes, self.steps, x.shape, strict=True):
+            if size and not (0 <= start < n and 0 <= start + (size - 1) * step < n):
+                raise TypeError(f"the slice reaches outside {x}")
+        return TensorType(x.format, self.sizes)
+
+    def evaluate(self, x: Array) -> Array:
+        for axis, (start, size, step) in enumerate(zip(self.starts, self.sizes, self.steps, strict=True)):
+            stop = start + size * step
+            picked = slice(start, stop if stop >= 0 else None, step) if size else slice(0)
+            x = x[(slice(None),) * (axis + 1) + (picked,)]
+        return x
+
+
+@operation("pad", "x", levels=ARITHMETIC)
+class Pad(Op):
+    """`value` around x: `pads` are begin pads of all axes, then end pads."""
+
+    pads: tuple[int, ...]
+    value: float = 0.0
+
+    def infer(self, x: TensorType) -> TensorType:
+        rank = len(x.shape)
+        if len(self.pads) != 2 * rank or min(self.pads, default=0) < 0:
+            raise TypeError(f"pads {list(self.pads)} do not fit {x}")
+        grown = (n + self.pads[i] + self.pads[rank + i] for i, n in enumerate(x.shape))
+        return TensorType(x.format, tuple(grown))
+
+    def evaluate(self, x: Array) -> Array:
+        rank = x.ndim - 1
+        width = [(0, 0), *((self.pads[i], self.pads[rank + i]) for i in range(rank))]
+        return np.pad(x, width, constant_values=x.dtype.type(self.value))

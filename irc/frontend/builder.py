@@ -1,0 +1,124 @@
+"""The graph under construction: typed values, constants that are folded and named last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+from irc.diagnostics import error
+from irc.frontend.names import Namer, identifier
+from irc.frontend.tensors import decode
+from irc.graph import MISSING, Constant, Graph, Node, Port
+from irc.interpreter import computed, run_node
+from irc.operation import Op
+from irc.ops.quantization import Dequantize, Quantize
+from irc.types import Array, Float, Format, Level, TensorType
+
+LARGEST_FOLDED = 1 << 26  # elements; a constant larger than this is computed where it is used
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a node comes from: the stem of its name, and the text kept as its origin."""
+
+    stem: str
+    origin: str
+
+
+class Builder:
+    """Collects inputs, nodes and constants under provisional names; `finish` makes the graph.
+
+    Constants keep a provisional key until the end, so that only those that are used take a name.
+    """
+
+    def __init__(self, weights: Mapping[str, TensorProto], folder: Path, reserved: Iterable[str]) -> None:
+        self.types: dict[str, TensorType] = {}
+        self.values: dict[str, str] = {}  # ONNX value name -> name here
+        self._weights = weights
+        self._folder = folder
+        self._names = Namer(reserved)
+        self._inputs: list[Port] = []
+        self._nodes: list[Node] = []
+        self._constants: dict[str, Constant] = {}
+        self._stems: dict[str, str] = {}
+        self._folded: dict[tuple[Op, tuple[str, ...]], str] = {}
+
+    def add_input(self, name: str, type: TensorType) -> None:
+        self._inputs.append(Port(name, type))
+        self.types[name] = type
+        self.values[name] = name
+
+    def knows(self, name: str) -> bool:
+        """Whether the ONNX value `name` could be read."""
+        return name in self.values or name in self._weights
+
+    def value(self, name: str) -> str:
+        """The name here of an ONNX value; initializers are decoded when first asked for."""
+        if name not in self.values:
+            form, data = decode(self._weights[name], self._folder)
+            self.values[name] = self.constant(data, form, name)
+        return self.values[name]
+
+    def constant(self, data: Array, form: Format, stem: str) -> str:
+        """Enter a constant; it gets its name at the end."""
+        key = f"constant:{len(self._stems)}"
+        self._stems[key] = stem
+        self._constants[key] = Constant(key, TensorType(form, data.shape), data)
+        self.types[key] = self._constants[key].type
+        return key
+
+    def data(self, value: str) -> Array | None:
+        """The data of a value that is a constant."""
+        found = self._constants.get(value)
+        return None if found is None else found.data
+
+    def emit(self, op: Op, operands: tuple[str, ...], source: Source) -> str:
+        """Enter a node and return the name of its result; of constants only: the constant that it computes."""
+        try:
+            (type,) = op.result_types([self.types[o] if o != MISSING else None for o in operands])
+        except TypeError as problem:
+            raise error("E106", str(problem)) from None
+        assert isinstance(type, TensorType)
+        if self._folds(op, operands, type):
+            return self._fold(op, operands, type, source)
+        if not type.size:
+            raise error("E106", f"the result is an empty tensor, {type}")
+        for operand in operands:
+            self._check_finite(operand)
+        name = self._names.fresh(source.stem)
+        self._nodes.append(Node((name,), op, operands, (type,), source.origin))
+        self.types[name] = type
+        return name
+
+    def _folds(self, op: Op, operands: tuple[str, ...], type: TensorType) -> bool:
+        """A quantized constant stays visible as one: dequantize(constant)."""
+        constant = all(o in self._constants or o == MISSING for o in operands)
+        return constant and not isinstance(op, Quantize | Dequantize) and type.size <= LARGEST_FOLDED
+
+    def _fold(self, op: Op, operands: tuple[str, ...], type: TensorType, source: Source) -> str:
+        if (op, operands) not in self._folded:
+            arrays = {o: computed(self._constants[o].data)[None] for o in operands if o != MISSING}
+            (result,) = run_node(Node((source.stem,), op, operands, (type,)), arrays)
+            stem = self._stems[operands[0]] if len(operands) == 1 else source.stem
+            self._folded[op, operands] = self.constant(result[0], type.format, stem)
+        return self._folded[op, operands]
+
+    def _check_finite(self, value: str) -> None:
+        found = self._constants.get(value)
+        if found and isinstance(found.type.format, Float) and not np.isfinite(found.data).all():
+            raise error("E107", f"the constant '{self._stems[value]}' holds NaN or infinity",
+                        remedy="The training diverged or the export is broken; check the weights.")
+
+    def finish(self, name: str, outputs: Mapping[str, str]) -> Graph:
+        """The graph; `outputs` maps output names to values. Unused constants are left out."""
+        used = dict.fromkeys(o for node in self._nodes for o in node.operands)
+        used |= dict.fromkeys(outputs.values())
+        final = {key: self._names.fresh(identifier(self._stems[key])) for key in used if key in self._constants}
+        constants = {new: replace(self._constants[key], name=new) for key, new in final.items()}
+        nodes = [replace(n, operands=tuple(final.get(o, o) for o in n.operands)) for n in self._nodes]
+        ports = [Port(port, self.types[value], final.get(value, value)) for port, value in outputs.items()]
+        return Graph(name, Level.MODEL, tuple(self._inputs), tuple(ports), constants, tuple(nodes))

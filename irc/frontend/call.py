@@ -1,0 +1,154 @@
+"""One ONNX node as its reader function sees it: operands, checked attributes, and building blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from irc.diagnostics import Diagnostic, IrcError, error
+from irc.frontend.builder import Builder, Source
+from irc.frontend.names import label, stem
+from irc.frontend.table import find_operator
+from irc.frontend.tensors import decode
+from irc.graph import MISSING
+from irc.operation import Op
+from irc.types import Array, Float, Format, TensorType
+
+T = TypeVar("T", int, float, str, tuple[int, ...], tuple[float, ...])
+_KINDS = {
+    int: (AttributeProto.INT,), float: (AttributeProto.FLOAT,), str: (AttributeProto.STRING,),
+    tuple: (AttributeProto.INTS, AttributeProto.FLOATS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A node being read. Attributes that no one asked for are refused afterwards, never ignored."""
+
+    node: NodeProto
+    opset: int
+    builder: Builder
+    folder: Path
+    asked: set[str] = field(default_factory=set)
+
+    @property
+    def count(self) -> int:
+        """Number of inputs, missing ones in the middle counted."""
+        return len(self.node.input)
+
+    def has(self, index: int) -> bool:
+        return index < self.count and self.node.input[index] != ""
+
+    def operand(self, index: int) -> str:
+        """The value given as input `index`, MISSING when it is optional and left out."""
+        return self.builder.value(self.node.input[index]) if self.has(index) else MISSING
+
+    def type(self, value: str) -> TensorType:
+        return self.builder.types[value]
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        return self.type(self.operand(index)).shape
+
+    def is_real(self, index: int = 0) -> bool:
+        return isinstance(self.type(self.operand(index)).format, Float)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """`axis` counted from the front; E106 when there is none."""
+        if not -rank <= axis < max(rank, 1):
+            raise error("E106", f"axis {axis} is not an axis of a tensor of {rank} axes")
+        return axis % rank if rank else 0
+
+    def constant(self, index: int) -> Array | None:
+        """The data of a constant input, None when the input is left out, E104 when it is computed."""
+        if not self.has(index):
+            return None
+        data = self.builder.data(self.operand(index))
+        if data is None:
+            raise self.refusal(f"input {index} ('{self.node.input[index]}') must be a constant",
+                               "Simplify the model first, or export it with static shapes.")
+        return data
+
+    def integers(self, index: int) -> tuple[int, ...] | None:
+        """A constant input that holds integers (axes, shapes, pads), as a tuple."""
+        data = self.constant(index)
+        return None if data is None else tuple(int(v) for v in data.reshape(-1))
+
+    def attribute(self, name: str, default: T) -> T:
+        """An attribute of the type of `default`."""
+        self.asked.add(name)
+        found = self._find(name)
+        if found is None:
+            return default
+        if found.type not in _KINDS[type(default)]:
+            raise self.refusal(f"the attribute {name} has the wrong type")
+        value = onnx.helper.get_attribute_value(found)
+        if isinstance(default, str):
+            return cast(T, value.decode("utf-8", "replace"))
+        return cast(T, tuple(value) if isinstance(default, tuple) else type(default)(value))
+
+    def tensor(self, name: str) -> tuple[Format, Array] | None:
+        """A tensor attribute, decoded."""
+        self.asked.add(name)
+        found = self._find(name)
+        return None if found is None else decode(found.t, self.folder)
+
+    def _find(self, name: str) -> AttributeProto | None:
+        return next((a for a in self.node.attribute if a.name == name), None)
+
+    def expect(self, name: str, value: T, why: str) -> None:
+        """Refuse the node unless the attribute is left out or has this very value."""
+        if self.attribute(name, value) != value:
+            raise self.refusal(f"the attribute {name} must be {value!r}: {why}")
+
+    def emit(self, op: Op, *operands: str, part: str = "") -> str:
+        """Enter one operation. `part` names the intermediate steps of an operator that takes several."""
+        name = stem(self.node)
+        source = Source(f"{name}_{part}" if part else name, f"onnx:{label(self.node)}")
+        return self.builder.emit(op, operands, source)
+
+    def make(self, data: Array, form: Format, part: str = "") -> str:
+        """Enter a constant."""
+        return self.builder.constant(np.asarray(data), form, f"{stem(self.node)}_{part}" if part else stem(self.node))
+
+    def real(self, value: float | Array, part: str) -> str:
+        """Enter a constant of reals."""
+        return self.make(np.asarray(value), Float(32), part)
+
+    def refusal(self, message: str, remedy: str = "") -> IrcError:
+        """The error that says that this node is not supported."""
+        return error("E104", message, remedy=remedy)
+
+
+def read_node(call: Call) -> list[Diagnostic]:
+    """Read one node into the builder; the diagnostics of what stands in the way, with their place filled in."""
+    try:
+        read = find_operator(call.node.op_type, call.node.domain, call.opset)
+        if not all(call.builder.knows(name) for name in call.node.input if name):
+            return []  # what makes the input has been reported already
+        result = read(call)
+        _check_all_read(call)
+        call.builder.values[call.node.output[0]] = result
+    except IrcError as problem:
+        return [_placed(d, call.node) for d in problem.diagnostics]
+    return []
+
+
+def _check_all_read(call: Call) -> None:
+    """Nothing is ignored: neither an attribute nor a second output."""
+    unread = [a.name for a in call.node.attribute if a.name not in call.asked]
+    if unread:
+        raise call.refusal(f"the attribute {unread[0]} is not supported")
+    if any(call.node.output[1:]) and call.node.op_type != "Dropout":
+        raise call.refusal("only the first output is supported")
+
+
+def _placed(problem: Diagnostic, node: NodeProto) -> Diagnostic:
+    return replace(problem, place=replace(problem.place, node=label(node), operator=node.op_type))
+
+
+__all__ = ["Call", "NodeProto", "TensorProto", "read_node"]

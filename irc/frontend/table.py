@@ -1,0 +1,63 @@
+"""The table of ONNX operators: one reader function each, entered by a decorator.
+
+    @operator("Squeeze", until=12)
+    def squeeze_by_attribute(call: Call) -> str: ...
+
+    @operator("Squeeze", since=13)
+    def squeeze_by_input(call: Call) -> str: ...
+
+A reader gets a `Call`, builds what the node means with `call.emit` and returns the name of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from irc.diagnostics import did_you_mean, error
+
+if TYPE_CHECKING:
+    from irc.frontend.call import Call
+
+Reader: TypeAlias = "Callable[[Call], str]"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A reader and the operator sets (inclusive) whose definition it implements."""
+
+    since: int
+    until: int
+    read: Reader
+
+
+OPERATORS: dict[str, list[Entry]] = {}
+
+
+def operator(*names: str, since: int = 1, until: int = 1 << 30) -> Callable[[Reader], Reader]:
+    """Enter a reader function for ONNX operators, for operator sets `since` to `until`."""
+
+    def enter(read: Reader) -> Reader:
+        for name in names:
+            OPERATORS.setdefault(name, []).append(Entry(since, until, read))
+        return read
+
+    return enter
+
+
+def find_operator(name: str, domain: str, opset: int) -> Reader:
+    """The reader of an operator, or E104."""
+    import irc.frontend.operators  # noqa: F401 (fills the table)
+
+    if domain not in ("", "ai.onnx"):
+        raise error("E104", f"operators of domain '{domain}' are not supported", operator=name,
+                    remedy="Export with standard ONNX operators only.")
+    if name not in OPERATORS:
+        raise error("E104", f"the operator {name} is not supported", operator=name,
+                    remedy=did_you_mean(name, OPERATORS))
+    for entry in OPERATORS[name]:
+        if entry.since <= opset <= entry.until:
+            return entry.read
+    raise error("E104", f"{name} of operator set {opset} is not supported", operator=name,
+                remedy="Export with opset_version=17.")

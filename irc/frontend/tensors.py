@@ -1,0 +1,71 @@
+"""ONNX tensors: element types to formats, stored data to arrays, guarded reading of external data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
+
+from irc.diagnostics import error
+from irc.types import Array, Float, Format, Integer
+
+FORMATS: dict[int, Format] = {
+    TensorProto.FLOAT: Float(32),
+    TensorProto.FLOAT16: Float(32),
+    TensorProto.BFLOAT16: Float(32),
+    TensorProto.DOUBLE: Float(64),
+    TensorProto.BOOL: Integer(False, 1),
+    TensorProto.UINT4: Integer(False, 4),
+    TensorProto.UINT8: Integer(False, 8),
+    TensorProto.UINT16: Integer(False, 16),
+    TensorProto.UINT32: Integer(False, 32),
+    TensorProto.INT4: Integer(True, 4),
+    TensorProto.INT8: Integer(True, 8),
+    TensorProto.INT16: Integer(True, 16),
+    TensorProto.INT32: Integer(True, 32),
+    TensorProto.INT64: Integer(True, 64),
+}
+
+
+def element_format(element_type: int) -> Format:
+    """The format of an ONNX element type, or E104."""
+    if element_type not in FORMATS:
+        known = element_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(element_type).lower() if known else str(element_type)
+        raise error("E104", f"the element type {name} is not supported",
+                    remedy="Use float32, or integers of 4 to 64 bits (no uint64).")
+    return FORMATS[element_type]
+
+
+def decode(tensor: TensorProto, folder: Path) -> tuple[Format, Array]:
+    """Format and data of a stored tensor; external data are read from inside `folder` only."""
+    form = element_format(tensor.data_type)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        tensor = _with_external_data(tensor, folder)
+    try:
+        data: Array = numpy_helper.to_array(tensor)
+    except ValueError as problem:
+        raise error("E102", f"the data of tensor '{tensor.name}' do not fit its shape: {problem}",
+                    remedy="Export the model again.") from None
+    return form, np.asarray(data).astype(form.dtype)
+
+
+def _with_external_data(tensor: TensorProto, folder: Path) -> TensorProto:
+    info: Any = ExternalDataInfo(tensor)
+    file = Path(info.location)
+    inside = (folder / file).resolve().is_relative_to(folder.resolve())
+    if not info.location or file.is_absolute() or ".." in file.parts or not inside:
+        raise error("E102", f"tensor '{tensor.name}' keeps its data in '{info.location}', outside the model's folder",
+                    remedy="Put the data file beside the model and export with a relative path.")
+    loaded = TensorProto()
+    loaded.CopyFrom(tensor)
+    try:
+        load_external_data_for_tensor(loaded, str(folder))
+    except (OSError, ValueError, onnx.checker.ValidationError) as problem:
+        raise error("E101", f"the data of tensor '{tensor.name}' cannot be read from '{info.location}': {problem}",
+                    remedy="Copy the data file along with the model.") from None
+    return loaded
