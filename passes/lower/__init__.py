@@ -1,0 +1,1 @@
+"""Lowering: from reals to exact integers, and from integers to hardware."""

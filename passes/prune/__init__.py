@@ -1,0 +1,1 @@
+"""Pruning: weights become zero."""

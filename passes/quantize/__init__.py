@@ -1,0 +1,1 @@
+"""Quantization: reals become integers with scales."""

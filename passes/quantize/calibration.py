@@ -1,0 +1,112 @@
+"""Ranges of activations, observed on calibration data, and the affine quantizer each range gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from irc.graph import Graph, Port
+from irc.interpreter import evaluate
+from irc.types import Array, Integer
+from passes.quantize.scales import snap
+
+_SAMPLES = 64  # evaluated at a time
+_BINS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to observe together: values that share one quantizer. With `floor`, only their positive part counts."""
+
+    values: tuple[str, ...]
+    floor: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """real = scale * (q - zero), q in `format`."""
+
+    format: Integer
+    scale: float
+    zero: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often values fell into equal bins of [low, high]; 0 lies in that interval."""
+
+    low: float
+    high: float
+    counts: Array
+
+    @property
+    def centres(self) -> Array:
+        edges = np.linspace(self.low, self.high, len(self.counts) + 1)
+        return np.asarray((edges[1:] + edges[:-1]) / 2)
+
+
+def observe(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> list[Histogram]:
+    """Two passes over the data: the extremes of each watch, then the histogram between them."""
+    low, high = np.zeros(len(watches)), np.zeros(len(watches))
+    for i, found in _seen(graph, data, watches):
+        low[i], high[i] = min(low[i], found.min()), max(high[i], found.max())
+    high = np.where(high > low, high, low + 1.0)
+    counts = np.zeros((len(watches), _BINS), np.int64)
+    for i, found in _seen(graph, data, watches):
+        counts[i] += np.histogram(found, bins=_BINS, range=(low[i], high[i]))[0]
+    return [Histogram(*row) for row in zip(low, high, counts, strict=True)]
+
+
+def _seen(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> Iterator[tuple[int, Array]]:
+    """Values of each watch, some samples at a time."""
+    names = dict.fromkeys(v for w in watches for v in w.values)
+    probe = replace(graph, outputs=tuple(Port(n, graph.types[n], n) for n in names))
+    count = min(len(v) for v in data.values())
+    for at in range(0, count, _SAMPLES):
+        out = evaluate(probe, {k: v[at : at + _SAMPLES] for k, v in data.items()}, chunk=_SAMPLES)
+        for i, watch in enumerate(watches):
+            for value, floor in zip(watch.values, watch.floor, strict=True):
+                yield i, np.maximum(out[value], 0) if floor else out[value]
+
+
+def fit_minmax(seen: Histogram, form: Integer, powers_of_two: bool) -> Quantizer:
+    """The whole observed range."""
+    return _affine(seen.low, seen.high, form, powers_of_two)
+
+
+def fit_percentile(seen: Histogram, form: Integer, powers_of_two: bool, percentile: float) -> Quantizer:
+    """The range without the most extreme 100 - `percentile` percent of the values, half of them on each side."""
+    share = np.cumsum(seen.counts) / seen.counts.sum()
+    tail = (1 - percentile / 100) / 2
+    edges = np.linspace(seen.low, seen.high, len(share) + 1)
+    low = edges[np.searchsorted(share, tail, side="right")] if seen.low < 0 else 0.0
+    high = edges[np.searchsorted(share, 1 - (tail if seen.low < 0 else 2 * tail)) + 1] if seen.high > 0 else 0.0
+    return _affine(float(low), float(high), form, powers_of_two)
+
+
+def fit_mse(seen: Histogram, form: Integer, powers_of_two: bool) -> Quantizer:
+    """The range, shrunk towards zero, whose quantizer makes the least mean squared error."""
+    shrink = np.linspace(1.0, 0.2, 81)
+    tries = [_affine(seen.low * s, seen.high * s, form, powers_of_two) for s in shrink]
+    scale = np.array([t.scale for t in tries])[:, None]
+    zero = np.array([t.zero for t in tries])[:, None]
+    q = np.clip(np.rint(seen.centres / scale) + zero, form.minimum, form.maximum)
+    loss = (np.square((q - zero) * scale - seen.centres) * seen.counts).sum(axis=1)
+    return tries[int(np.argmin(loss))]
+
+
+def _affine(low: float, high: float, form: Integer, powers_of_two: bool) -> Quantizer:
+    """The quantizer of [low, high]; real 0, which pads convolutions, is always one of its values."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < 1e-30:
+        return Quantizer(form, 1.0)
+    if form.signed:
+        return Quantizer(form, _snapped(max(high, -low) / form.maximum, powers_of_two))
+    scale = _snapped((high - low) / form.maximum, powers_of_two)
+    return Quantizer(form, scale, int(np.clip(np.rint(-low / scale), 0, form.maximum)))
+
+
+def _snapped(scale: float, powers_of_two: bool) -> float:
+    return float(snap(np.asarray(scale), powers_of_two))

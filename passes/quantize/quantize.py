@@ -1,0 +1,109 @@
+"""`quantize`: post-training quantization of weights, biases and activations to integers of any width.
+
+Method: weights symmetric with one scale an output channel, of least squared error; activations affine, from
+calibration data (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference"; Nagel et al. 2021, "A White Paper on Neural Network Quantization"). Biases are 32-bit
+integers in units of the product of both scales. Before::
+
+    h: f32[1, 6, 24, 24] = conv(x, w, b, ...)
+    r: f32[1, 6, 24, 24] = relu(h)
+
+and after `quantize{weights=s5 activations=u8}`::
+
+    x_q: u8[1, 1, 28, 28] = quantize(x, x_scale, x_zero, to=u8)
+    x_dq: f32[1, 1, 28, 28] = dequantize(x_q, x_scale, x_zero)
+    w_dq: f32[6, 1, 5, 5] = dequantize(w_q, w_scale, axis=0)
+    b_dq: f32[6] = dequantize(b_q, b_scale, axis=0)
+    h: f32[1, 6, 24, 24] = conv(x_dq, w_dq, b_dq, ...)
+    r: f32[1, 6, 24, 24] = relu(h)
+    r_q: u8[1, 6, 24, 24] = quantize(r, r_scale, r_zero, to=u8)
+    r_dq: f32[1, 6, 24, 24] = dequantize(r_q, r_scale, r_zero)
+
+Results that only leave the network stay accumulators: they carry the most precise answer and need no hardware. What
+argmax compares is quantized to at least 16 bits. Already quantized weights and values are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from irc.diagnostics import error
+from irc.graph import Graph
+from irc.pipeline.step import Context, Lossy, Pass, option
+from irc.types import Format, Integer, Level
+from passes.layers import layers, tables
+from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
+from passes.quantize.placement import Component, Placement
+from passes.quantize.rewrite import Rewrite
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize(Pass):
+    """Quantize weights, biases and activations; ranges come from calibration data."""
+
+    keeps: ClassVar[Lossy] = Lossy()
+    requires: ClassVar[Level | None] = Level.MODEL
+    ensures: ClassVar[Level | None] = Level.MODEL
+
+    weights: Format = field(default=Integer(True, 8), metadata=option("format of the weights, s2 to s16"))
+    activations: Format = field(default=Integer(False, 8), metadata=option("format of activations, u1 to u16, s2 to s16"))
+    granularity: str = field(
+        default="channel", metadata=option("one weight scale for each of these", choices=("channel", "tensor"))
+    )
+    calibration: str = field(
+        default="mse", metadata=option("how a range is chosen", choices=("minmax", "percentile", "mse"))
+    )
+    percentile: float = field(
+        default=99.99, metadata=option("percent of values that calibration=percentile keeps", low=50, high=100)
+    )
+    scales: str = field(default="free", metadata=option("any scale, or powers of two", choices=("free", "pot")))
+    weight_scale: str = field(
+        default="mse", metadata=option("weight scale of least error, or that clips nothing", choices=("mse", "max"))
+    )
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        weights = checked("weights", self.weights, signed=True)
+        activations = checked("activations", self.activations)
+        components = Placement(graph, context.selected).components()
+        quantizers = self._calibrate(graph, context, components, activations)
+        rewrite = Rewrite(graph, weights, self.granularity == "channel", self.scales == "pot", self.weight_scale)
+        for component, quantizer in zip(components, quantizers, strict=True):
+            rewrite.activations(component, quantizer)
+            context.note("scale", quantizer.scale, node=component.entries[0])
+        for table in tables(graph):
+            if context.selected(table):
+                rewrite.table(table)
+        for layer in layers(graph):
+            if context.selected(layer.node):
+                rewrite.layer(layer)
+        return rewrite.finish()
+
+    def _calibrate(self, graph: Graph, context: Context, components: Sequence[Component],
+                   form: Integer) -> list[Quantizer]:
+        if not components:
+            return []
+        data = context.calibration_for("quantize")
+        watches = [Watch(c.entries, c.floor) for c in components]
+        seen = observe(graph, data, watches)
+        forms = [Integer(True, max(16, form.bits)) if c.compared else form for c in components]
+        return [self._fit(s, f) for s, f in zip(seen, forms, strict=True)]
+
+    def _fit(self, seen: Histogram, form: Integer) -> Quantizer:
+        powers_of_two = self.scales == "pot"
+        if self.calibration == "percentile":
+            return fit_percentile(seen, form, powers_of_two, self.percentile)
+        if self.calibration == "mse":
+            return fit_mse(seen, form, powers_of_two)
+        return fit_minmax(seen, form, powers_of_two)
+
+
+def checked(name: str, form: Format, signed: bool = False) -> Integer:
+    """The format if it is an integer this pass can make, else E304."""
+    lowest = 2 if signed or (isinstance(form, Integer) and form.signed) else 1
+    if not isinstance(form, Integer) or (signed and not form.signed) or not lowest <= form.bits <= 16:
+        allowed = "s2 to s16" if signed else "u1 to u16 or s2 to s16"
+        raise error("E304", f"{name}={form} is not a format that quantize can make", operator="quantize",
+                    remedy=f"{name} takes {allowed}" + ("; power-of-two weights come from the pass shift" if signed else ""))
+    return form

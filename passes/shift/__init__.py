@@ -1,0 +1,1 @@
+"""Weights as sums of signed powers of two."""
