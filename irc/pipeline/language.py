@@ -1,0 +1,189 @@
+"""The pipeline language: what `--passes` takes.
+
+    fold, prune{sparsity=0.9 block=16} @ op(Conv) & !name("head*"), quantize{weights=s5 activations=u8}, @more.passes
+
+A word is a pass or a named pipeline; options are the pass's dataclass fields; `@ selector` narrows a step to some
+nodes; `@file` includes a file. Every error names the column.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from irc.diagnostics import IrcError, did_you_mean, error
+from irc.operation import find_operation
+from irc.pipeline import plugins, selector
+from irc.pipeline.selector import Both, Either, Everything, Negation, Selector, Weighted
+from irc.pipeline.step import Pass
+from irc.text.syntax import at, load_parser, parse
+from irc.text.values import Plain, Word, is_required, plain, show, typed, unquoted
+
+if TYPE_CHECKING:
+    from lark import Token, Tree
+
+SELECTORS = ("first", "last", "weighted", "op", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pass to run: the pass with its options, the nodes it may touch, and how the user wrote it."""
+
+    pass_: Pass
+    selector: Selector = field(default_factory=Everything)
+    word: str = ""
+    text: str = ""
+
+
+def parse_pipeline(text: str, file: str = "") -> tuple[Step, ...]:
+    """The steps of a pipeline text. Raises E301 to E304, E307 with line and column; includes are relative to `file`."""
+    return tuple(_Reader(text, file, (str(Path(file).resolve()),) if file else ()).steps())
+
+
+def options_of(cls: type[Pass]) -> dict[str, str]:
+    """Each option of a pass with its one line of help."""
+    return {f.name: str(f.metadata.get("help", "")) for f in fields(cast(Any, cls))}
+
+
+class _Reader:
+    """Reads one text; `within` names the files and pipelines that it stands in, so that none includes itself."""
+
+    def __init__(self, text: str, file: str, within: tuple[str, ...]) -> None:
+        self.text = text
+        self.file = file
+        self.within = within
+
+    def steps(self) -> Iterator[Step]:
+        tree = parse(load_parser("irc.pipeline", "pipeline.lark"), self.text, "E301", self.file)
+        for item in cast("list[Tree[Token]]", tree.children):
+            yield from self.include(item) if item.data == "include" else self.item(item)
+
+    def fail(self, code: str, where: Any, message: str, remedy: str = "") -> IrcError:
+        place = getattr(where, "meta", where)
+        return error(code, message, file=self.file, line=place.line, column=place.column, remedy=remedy)
+
+    def include(self, item: Tree[Token]) -> Iterator[Step]:
+        path = Path(self.file).parent / str(item.children[0])[1:]
+        if str(path.resolve()) in self.within:
+            raise self.fail("E301", item, f"'{path}' includes itself")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise self.fail("E101", item, f"'{path}' cannot be read: {problem}") from None
+        yield from _Reader(text, str(path), (*self.within, str(path.resolve()))).steps()
+
+    def item(self, item: Tree[Token]) -> Iterator[Step]:
+        word, *rest = cast("list[Any]", item.children)
+        options = next((tree for tree in rest if tree.data == "options"), None)
+        chosen = next((self.selector(tree) for tree in rest if tree.data != "options"), Everything())
+        if word in plugins.pipeline_names() and word not in plugins.pass_names():
+            if options is not None:
+                raise self.fail("E303", options, f"'{word}' is a named pipeline and takes no options")
+            yield from self.named(word, chosen)
+            return
+        made = self.pass_(word, options.children if options is not None else [])
+        yield Step(made, chosen, str(word), self.text[item.meta.start_pos : item.meta.end_pos])
+
+    def named(self, word: Token, chosen: Selector) -> Iterator[Step]:
+        if word in self.within:
+            raise self.fail("E301", word, f"pipeline '{word}' includes itself")
+        for step in _Reader(plugins.find_pipeline(word), str(word), (*self.within, str(word))).steps():
+            both = step.selector if isinstance(chosen, Everything) else Both(chosen, step.selector)
+            yield Step(step.pass_, both, step.word, step.text)
+
+    def pass_(self, word: Token, options: list[Any]) -> Pass:
+        try:
+            cls = plugins.find_pass(str(word))
+        except IrcError as problem:
+            raise at(problem, self.file, *_position(word)) from None
+        return self.built(cls, word, options)
+
+    def built(self, cls: type[Pass], word: Token, options: list[Any]) -> Pass:
+        values: dict[str, Any] = {}
+        for option in options:
+            key, value = self.option(cls, *option.children)
+            if key in values:
+                raise self.fail("E303", option, f"option '{key}' is given twice")
+            values[key] = value
+        missing = [f.name for f in fields(cast(Any, cls)) if is_required(f) and f.name not in values]
+        if missing:
+            raise self.fail("E304", word, f"pass {word} needs option {', '.join(missing)}")
+        try:
+            return cls(**values)
+        except ValueError as problem:
+            raise self.fail("E304", word, str(problem)) from None
+
+    def option(self, cls: type[Pass], key: Token, tree: Tree[Token]) -> tuple[str, Any]:
+        known = {f.name: f for f in fields(cast(Any, cls))}
+        if key not in known:
+            raise self.fail("E303", key, f"there is no option '{key}'", did_you_mean(str(key), known))
+        try:
+            given = plain(tree)
+            value = typed(given, typing.get_type_hints(cls)[key])
+            _check_limits(given, value, known[key].metadata)
+        except ValueError as problem:
+            raise self.fail("E304", tree, f"option {key}: {problem}") from None
+        return str(key), value
+
+    def selector(self, tree: Tree[Token]) -> Selector:
+        children = cast("list[Any]", tree.children)
+        match tree.data:
+            case "either":
+                return Either(self.selector(children[0]), self.selector(children[1]))
+            case "both":
+                return Both(self.selector(children[0]), self.selector(children[1]))
+            case "negation":
+                return Negation(self.selector(children[0]))
+            case "match":
+                return self.match(children[0], children[1].children[0])
+            case _:
+                return self.keyword(children[0])
+
+    def keyword(self, word: Token) -> Selector:
+        if word not in ("first", "last", "weighted"):
+            raise self.fail("E301", word, f"there is no selector '{word}'", did_you_mean(word, SELECTORS))
+        return Weighted(cast(Any, str(word)))
+
+    def match(self, word: Token, pattern: Token) -> Selector:
+        try:
+            text = unquoted(pattern) if pattern.type == "STRING" else str(pattern)
+            if word == "op":
+                return selector.Operation(_operation_name(text))
+        except ValueError as problem:
+            raise self.fail("E301", pattern, str(problem)) from None
+        except IrcError as problem:
+            raise at(problem, self.file, *_position(pattern)) from None
+        if word != "name":
+            raise self.fail("E301", word, f"there is no selector '{word}(...)'", did_you_mean(word, SELECTORS))
+        return selector.Name(text)
+
+
+def _position(token: Token) -> tuple[int, int]:
+    return token.line or 1, token.column or 1
+
+
+def _operation_name(text: str) -> str:
+    """The op that the user means: any case, `MaxPool` for max_pool. Raises E203."""
+    import irc.ops  # noqa: F401 (fills the table)
+    from irc.operation import OPERATIONS
+
+    folded = {name.replace("_", ""): name for name in OPERATIONS}
+    name = folded.get(text.lower().replace("_", ""), text)
+    return find_operation(name).name
+
+
+def _check_limits(given: Plain, value: Any, metadata: typing.Mapping[str, Any]) -> None:
+    """Raise ValueError unless a value obeys the `low`, `high` and `choices` of its option; lists entry by entry."""
+    low, high, choices = metadata.get("low"), metadata.get("high"), metadata.get("choices", ())
+    for item in value if isinstance(value, tuple) else (value,):
+        number = isinstance(item, int | float) and not isinstance(item, bool)
+        if number and not (low is None or item >= low):
+            raise ValueError(f"{show(given)} is below {low:g}")
+        if number and not (high is None or item <= high):
+            raise ValueError(f"{show(given)} is above {high:g}")
+        if choices and item is not None and str(item) not in choices:
+            near = did_you_mean(given.text, choices) if isinstance(given, Word) else ""
+            raise ValueError(f"{show(given)} is not one of {', '.join(choices)}. {near}".strip(" ."))
