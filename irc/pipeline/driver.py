@@ -1,0 +1,174 @@
+"""Runs the steps of a pipeline, and holds every pass to what it declares.
+
+After each pass the graph is verified and the contract checked on data (`irc.pipeline.contract`); a breach is an error
+that names the pass and the first value that differs. Where a step needs a lower level than the graph is at, the named
+pipelines `to-integer` and `to-dataflow` are run first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from irc.diagnostics import IrcError, error
+from irc.graph import Graph, Node
+from irc.pipeline import plugins
+from irc.pipeline.contract import Checker, Deviation
+from irc.pipeline.language import Step, parse_pipeline
+from irc.pipeline.selector import Everything
+from irc.pipeline.step import Context
+from irc.samples import bind
+from irc.text import save_graph
+from irc.types import Array, Level
+
+LADDER = tuple(Level)  # highest first
+REACH = {Level.INTEGER: "to-integer", Level.DATAFLOW: "to-dataflow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A fact that a pass recorded about what it did, maybe to one node."""
+
+    key: str
+    value: object
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one step did. `deviation` is None when checks were off."""
+
+    word: str
+    text: str
+    contract: str
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+    notes: tuple[Note, ...]
+    deviation: Deviation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The graph that a pipeline made, and the record of every step, automatic ones included."""
+
+    graph: Graph
+    records: tuple[Record, ...]
+
+
+def run_pipeline(
+    graph: Graph,
+    steps: Sequence[Step],
+    *,
+    calibration: Mapping[str, Array] | None = None,
+    dump: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    seed: int = 0,
+    check: bool = True,
+) -> Outcome:
+    """Run `steps` on `graph`.
+
+    `calibration` is user data (`load_samples`). `dump` is a folder that gets `NN-word.irc` after each step.
+    `progress(text, done, total)` is called before each step. Raises E305 when a pass breaks its contract, E306 when a
+    step cannot run at the level of the graph, E401 when the data do not fit.
+    """
+    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None)
+    for done, step in enumerate(steps):
+        if progress is not None:
+            progress(step.text, done, len(steps))
+        driver.run(step)
+    return Outcome(driver.graph, tuple(driver.records))
+
+
+def steps_to(have: Level, want: Level) -> tuple[Step, ...]:
+    """The steps that take a graph from level `have` down to `want`; none when it is there. Raises E306 upwards."""
+    start, end = LADDER.index(have), LADDER.index(want)
+    if end < start:
+        raise error("E306", f"the graph is at {have.value} level and cannot go back to {want.value} level")
+    words = (REACH[level] for level in LADDER[start + 1 : end + 1])
+    return tuple(step for word in words for step in parse_pipeline(plugins.find_pipeline(word), word))
+
+
+class _Driver:
+    """The graph as it stands, and what has been done to it."""
+
+    def __init__(self, graph: Graph, calibration: Mapping[str, Array] | None, dump: Path | None, seed: int,
+                 checker: Checker | None) -> None:
+        self.graph = graph
+        self.calibration = calibration
+        self.folder = dump
+        self.seed = seed
+        self.checker = checker
+        self.records: list[Record] = []
+        self.dump("input")
+
+    def run(self, step: Step) -> None:
+        """Reach the level that the step requires, then run it."""
+        wanted = step.pass_.requires
+        if wanted is not None and wanted is not self.graph.level:
+            for needed in self.descent(step, wanted):
+                self.apply(needed)
+        self.apply(step)
+
+    def descent(self, step: Step, wanted: Level) -> tuple[Step, ...]:
+        try:
+            return steps_to(self.graph.level, wanted)
+        except IrcError:
+            raise error("E306", f"pass '{step.text}' works at {wanted.value} level, "
+                                f"but the graph is at {self.graph.level.value} level already",
+                        remedy="move it further to the front of the pipeline") from None
+
+    def apply(self, step: Step) -> None:
+        before, notes = self.graph, list[Note]()
+        self.require_level(step)
+        context = self.context(step, notes)
+        start = time.perf_counter()
+        after = step.pass_.run(before, context)
+        seconds = time.perf_counter() - start
+        _verify(after, step)
+        contract = step.pass_.keeps
+        deviation = self.checker.compare(before, after, contract, step.text) if self.checker else None
+        self.graph = after
+        self.records.append(Record(step.word, step.text, str(contract), seconds, len(before.nodes), len(after.nodes),
+                                   tuple(notes), deviation))
+        self.dump(step.word)
+
+    def require_level(self, step: Step) -> None:
+        wanted = step.pass_.requires
+        if wanted is not None and self.graph.level is not wanted:
+            raise error("E306", f"pass '{step.text}' works at {wanted.value} level, "
+                                f"but the graph is at {self.graph.level.value} level")
+
+    def context(self, step: Step, notes: list[Note]) -> Context:
+        chosen = step.selector.select(self.graph)
+        if not chosen and not isinstance(step.selector, Everything):
+            raise error("E306", f"the selector of '{step.text}' takes no node of the graph")
+
+        def selected(node: Node) -> bool:
+            return isinstance(step.selector, Everything) or node.name in chosen
+
+        def note(key: str, value: object, node: str = "") -> None:
+            notes.append(Note(key, value, node))
+
+        data = bind(self.graph, self.calibration) if self.calibration is not None else None
+        return Context(data, selected, note, self.seed)
+
+    def dump(self, word: str) -> None:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_graph(self.graph, self.folder / f"{len(self.records):02d}-{word}.irc")
+
+
+def _verify(graph: Graph, step: Step) -> None:
+    """E305 when a pass made a graph that is not well formed, or left it at another level than it ensures."""
+    wanted = step.pass_.ensures
+    if wanted is not None and graph.level is not wanted:
+        raise error("E305", f"pass '{step.text}' ensures {wanted.value} level, but left {graph.level.value} level")
+    try:
+        graph.verify()
+    except IrcError as problem:
+        first = problem.diagnostics[0]
+        raise error("E305", f"pass '{step.text}' made a graph that is not well formed: {first.message}",
+                    node=first.place.node, operator=first.place.operator) from None
