@@ -1,0 +1,70 @@
+"""What a real value has become while `integer` walks the graph: an integer value and what its integers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from irc.graph import Constant
+from irc.types import Array, Encoding, Integer, IntArray, TensorType
+
+ONE = (Fraction(1),)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """real = min(max(scale * (q + offset - zero), low), high), with q the integer value `name`.
+
+    `scale` has one entry, or one for each index of `axis`. `offset` (shaped to broadcast), `low` and `high` are
+    pending: they become nodes when something needs the value, unless a requantization absorbs them.
+    """
+
+    name: str
+    type: TensorType
+    scale: tuple[Fraction, ...] = ONE
+    axis: int = 1
+    zero: int = 0
+    offset: IntArray | None = None
+    low: Fraction | None = None
+    high: Fraction | None = None
+
+    @property
+    def format(self) -> Integer:
+        form = self.type.format
+        return form if isinstance(form, Integer) else Integer(True, form.bits)
+
+    @property
+    def bounded(self) -> bool:
+        return self.low is not None or self.high is not None
+
+    def encoding(self) -> Encoding:
+        """The meaning of the integers, for a port."""
+        return Encoding(tuple(float(s) for s in self.scale), self.zero, self.axis)
+
+
+def fractions(scale: Array) -> tuple[Fraction, ...]:
+    """Exact values of float scales; a single one when all are equal."""
+    exact = tuple(Fraction(float(s)) for s in scale.reshape(-1))
+    return exact[:1] if len(set(exact)) == 1 else exact
+
+
+def centred(constant: Constant, zero: Constant | None, axis: int) -> tuple[IntArray, TensorType]:
+    """The integers of a quantized constant with the zero point taken away; the format grows only if it must."""
+    if zero is None or not zero.data.any():
+        return constant.data, constant.type
+    shape = tuple(-1 if i == axis else 1 for i in range(constant.data.ndim)) if zero.data.size > 1 else ()
+    data = constant.data - zero.data.reshape(shape)
+    bits = max(int(-data.min() - 1).bit_length(), int(data.max()).bit_length(), 1) + 1
+    return data, TensorType(Integer(True, bits), constant.type.shape)
+
+
+def nearest_even(value: Fraction) -> int:
+    """The nearest integer, ties to even."""
+    return round(value)
+
+
+def lifted(values: Array, rank: int) -> Array:
+    """The same array with leading axes of length 1 up to `rank`."""
+    return np.reshape(values, (1,) * (rank - np.ndim(values)) + np.shape(values))
