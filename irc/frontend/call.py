@@ -89,7 +89,7 @@ class Call:
         value = onnx.helper.get_attribute_value(found)
         if isinstance(default, str):
             return cast(T, value.decode("utf-8", "replace"))
-        return cast(T, tuple(value) if isinstance(default, tuple) else type(default)(value))
+        return cast(T, tuple(value) if isinstance(default, tuple) else value)
 
     def tensor(self, name: str) -> tuple[Format, Array] | None:
         """A tensor attribute, decoded."""
@@ -111,7 +111,7 @@ class Call:
         source = Source(f"{name}_{part}" if part else name, f"onnx:{label(self.node)}")
         return self.builder.emit(op, operands, source)
 
-    def make(self, data: Array, form: Format, part: str = "") -> str:
+    def make(self, data: Array | np.generic, form: Format, part: str = "") -> str:
         """Enter a constant."""
         return self.builder.constant(np.asarray(data), form, f"{stem(self.node)}_{part}" if part else stem(self.node))
 

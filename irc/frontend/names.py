@@ -1,6 +1,6 @@
 """Short readable identifiers from the names that exporters write.
 
-`/layer1/layer1.0/conv1/Conv` -> `layer1_0_conv1`, `/Relu_1` -> `relu_1`, `node_conv2d` -> `conv2d`.
+`/layer1/layer1.0/conv1/Conv` -> `layer1_0_conv1`, `/MaxPool_1` -> `max_pool_1`, `node_conv2d` -> `conv2d`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ def identifier(text: str) -> str:
     return f"{clean}_" if clean in KEYWORDS else clean
 
 
+def _snake(operator: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operator).lower()
+
+
 def label(node: NodeProto) -> str:
     """What diagnostics and origins call a node: its name, else its first output, else its operator."""
     return node.name or next((o for o in node.output if o), node.op_type)
@@ -32,8 +36,7 @@ def stem(node: NodeProto) -> str:
     # a module path repeats its parents: layer1/layer1.0 says layer1.0
     path = [part for part, child in zip(parts, [*parts[1:], ""], strict=True) if not child.startswith(f"{part}.")]
     if path[-1].startswith(node.op_type):  # the exporter's /module/Operator: the module says it all
-        path[-1] = path[-1].lower()
-        path = path[:-1] if len(path) > 1 and path[-1] == node.op_type.lower() else path
+        path = path[:-1] if len(path) > 1 and path[-1] == node.op_type else [*path[:-1], _snake(path[-1])]
     return identifier("_".join(path))
 
 
