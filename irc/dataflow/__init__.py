@@ -1,0 +1,1 @@
+"""Timing of dataflow graphs: in which cycle every token moves."""
