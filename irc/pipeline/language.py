@@ -8,9 +8,9 @@ nodes; `@file` includes a file. Every error names the column.
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ from irc.pipeline import plugins, selector
 from irc.pipeline.selector import Both, Either, Everything, Negation, Selector, Weighted
 from irc.pipeline.step import Pass
 from irc.text.syntax import at, load_parser, parse
-from irc.text.values import Plain, Word, is_required, plain, show, typed, unquoted
+from irc.text.values import Plain, annotations, is_required, plain, show, typed, unquoted
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -91,8 +91,7 @@ class _Reader:
         if word in self.within:
             raise self.fail("E301", word, f"pipeline '{word}' includes itself")
         for step in _Reader(plugins.find_pipeline(word), str(word), (*self.within, str(word))).steps():
-            both = step.selector if isinstance(chosen, Everything) else Both(chosen, step.selector)
-            yield Step(step.pass_, both, step.word, step.text)
+            yield replace(step, selector=_narrowed(step.selector, chosen))
 
     def pass_(self, word: Token, options: list[Any]) -> Pass:
         try:
@@ -122,7 +121,7 @@ class _Reader:
             raise self.fail("E303", key, f"there is no option '{key}'", did_you_mean(str(key), known))
         try:
             given = plain(tree)
-            value = typed(given, typing.get_type_hints(cls)[key])
+            value = typed(given, annotations(cls)[key])
             _check_limits(given, value, known[key].metadata)
         except ValueError as problem:
             raise self.fail("E304", tree, f"option {key}: {problem}") from None
@@ -161,6 +160,13 @@ class _Reader:
         return selector.Name(text)
 
 
+def _narrowed(mine: Selector, outer: Selector) -> Selector:
+    """The nodes of both selectors."""
+    if isinstance(outer, Everything):
+        return mine
+    return outer if isinstance(mine, Everything) else Both(outer, mine)
+
+
 def _position(token: Token) -> tuple[int, int]:
     return token.line or 1, token.column or 1
 
@@ -175,7 +181,7 @@ def _operation_name(text: str) -> str:
     return find_operation(name).name
 
 
-def _check_limits(given: Plain, value: Any, metadata: typing.Mapping[str, Any]) -> None:
+def _check_limits(given: Plain, value: Any, metadata: Mapping[str, Any]) -> None:
     """Raise ValueError unless a value obeys the `low`, `high` and `choices` of its option; lists entry by entry."""
     low, high, choices = metadata.get("low"), metadata.get("high"), metadata.get("choices", ())
     for item in value if isinstance(value, tuple) else (value,):
@@ -185,5 +191,6 @@ def _check_limits(given: Plain, value: Any, metadata: typing.Mapping[str, Any]) 
         if number and not (high is None or item <= high):
             raise ValueError(f"{show(given)} is above {high:g}")
         if choices and item is not None and str(item) not in choices:
-            near = did_you_mean(given.text, choices) if isinstance(given, Word) else ""
-            raise ValueError(f"{show(given)} is not one of {', '.join(choices)}. {near}".strip(" ."))
+            near = difflib.get_close_matches(str(item), choices, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{show(given)} is not one of {', '.join(choices)}{hint}")

@@ -13,28 +13,29 @@ PASSES, BACKENDS, PIPELINES = "irc.passes", "irc.backends", "irc.pipelines"
 
 
 @cache
-def _registered(group: str) -> dict[str, EntryPoint]:
+def registered(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by name; looked up once a process."""
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda p: p.name)}
 
 
 def pass_names() -> tuple[str, ...]:
     """The words of all installed passes, sorted. Loads none."""
-    return tuple(_registered(PASSES))
+    return tuple(registered(PASSES))
 
 
 def backend_names() -> tuple[str, ...]:
     """The words of all installed backends, sorted. Loads none."""
-    return tuple(_registered(BACKENDS))
+    return tuple(registered(BACKENDS))
 
 
 def pipeline_names() -> tuple[str, ...]:
     """The names that stand for a pipeline text, sorted. Loads none."""
-    return tuple(_registered(PIPELINES))
+    return tuple(registered(PIPELINES))
 
 
 def find_pass(name: str) -> type[Pass]:
     """The pass called `name`. Raises E302 with the nearest name, or E307."""
-    if name not in _registered(PASSES):
+    if name not in registered(PASSES):
         raise error("E302", f"there is no pass '{name}'", remedy=did_you_mean(name, pass_names() + pipeline_names()))
     found = _load(PASSES, name)
     if not (isinstance(found, type) and issubclass(found, Pass)):
@@ -44,14 +45,14 @@ def find_pass(name: str) -> type[Pass]:
 
 def find_backend(name: str) -> Any:
     """The backend called `name`. Raises E501 with the nearest name, or E307."""
-    if name not in _registered(BACKENDS):
+    if name not in registered(BACKENDS):
         raise error("E501", f"there is no backend '{name}'", remedy=did_you_mean(name, backend_names()))
     return _load(BACKENDS, name)
 
 
 def find_pipeline(name: str) -> str:
     """The pipeline text that `name` stands for. Raises E302 with the nearest name, or E307."""
-    if name not in _registered(PIPELINES):
+    if name not in registered(PIPELINES):
         raise error("E302", f"there is no pipeline '{name}'", remedy=did_you_mean(name, pipeline_names()))
     found = _load(PIPELINES, name)
     if not isinstance(found, str):
@@ -60,7 +61,7 @@ def find_pipeline(name: str) -> str:
 
 
 def _load(group: str, name: str) -> Any:
-    point = _registered(group)[name]
+    point = registered(group)[name]
     try:
         return cast(Any, point.load())
     except (ImportError, AttributeError, SyntaxError) as problem:
@@ -69,5 +70,5 @@ def _load(group: str, name: str) -> Any:
 
 def _broken(group: str, name: str, why: str) -> Exception:
     kind = group.removeprefix("irc.")
-    return error("E307", f"plug-in '{name}' of {kind} ({_registered(group)[name].value}) cannot be loaded: {why}",
+    return error("E307", f"plug-in '{name}' of {kind} ({registered(group)[name].value}) cannot be loaded: {why}",
                  remedy="reinstall the package that provides it")

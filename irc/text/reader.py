@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +12,7 @@ from irc.diagnostics import IrcError, did_you_mean, error
 from irc.graph import MISSING, Constant, Graph, Node, Port
 from irc.operation import Op, find_operation
 from irc.text.syntax import at, load_parser, parse
-from irc.text.values import Plain, is_required, plain, typed, unquoted
+from irc.text.values import Plain, annotations, is_required, plain, typed, unquoted
 from irc.types import Array, Encoding, Level, StreamType, TensorType, Type, parse_format
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class _Reader:
             cls = find_operation(str(token))
         except IrcError as problem:
             raise at(problem, self.file, *_position(token)) from None
-        fields, hints = {field.name: field for field in cls.attributes()}, typing.get_type_hints(cls)
+        fields, hints = {field.name: field for field in cls.attributes()}, annotations(cls)
         values: dict[str, Any] = {}
         for attribute in attributes:
             key, value = attribute.children

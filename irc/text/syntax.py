@@ -31,28 +31,27 @@ def load_parser(package: str, grammar: str) -> Lark:
     from lark import Lark
 
     source = files(package).joinpath(grammar).read_text("utf-8")
-    return Lark(source, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return Lark(source, start=["start", "value"], parser="lalr", propagate_positions=True, maybe_placeholders=False)
 
 
-def parse(parser: Lark, text: str, code: str, file: str) -> Tree[Token]:
-    """The syntax tree of `text`, or diagnostic `code` at the exact place."""
+def parse(parser: Lark, text: str, code: str, file: str, start: str = "start") -> Tree[Token]:
+    """The syntax tree of `text`, or diagnostic `code` at the exact place. `start` may be "value" instead."""
     from lark import UnexpectedCharacters, UnexpectedInput
 
     try:
-        return parser.parse(text)
+        return parser.parse(text, start)
     except UnexpectedInput as problem:
-        line, column = position_of(text, problem)
+        line, column = _position(text, problem)
         found = f"'{problem.char}'" if isinstance(problem, UnexpectedCharacters) else _found(problem)
         raise error(code, f"{found} stands where {_expected(parser, problem)} should be",
                     file=file, line=line, column=column) from None
 
 
-def position_of(text: str, problem: object) -> tuple[int, int]:
-    """Line and column of a lark error; the end of the text when lark gives none."""
-    line, column = getattr(problem, "line", -1), getattr(problem, "column", -1)
-    if isinstance(line, int) and isinstance(column, int) and line > 0 and column > 0:
-        return line, column
-    return text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1
+def _position(text: str, problem: UnexpectedInput) -> tuple[int, int]:
+    """Line and column of a syntax error. At the end of the text lark points to the last token; we, behind it."""
+    if getattr(getattr(problem, "token", None), "type", "") == "$END":
+        return text.count("\n") + 1, len(text) - text.rfind("\n")
+    return problem.line, problem.column
 
 
 def _found(problem: object) -> str:

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from irc.types import Float, Format, Integer, PowerOfTwo, parse_format
@@ -55,6 +56,12 @@ def is_default(field: dataclasses.Field[Any], value: object) -> bool:
     if field.default_factory is not dataclasses.MISSING:
         return bool(field.default_factory() == value)
     return field.default is not dataclasses.MISSING and bool(field.default == value)
+
+
+@cache
+def annotations(cls: type) -> dict[str, Any]:
+    """The evaluated annotations of a class; cached, for a graph has many nodes and few ops."""
+    return typing.get_type_hints(cls)
 
 
 def is_required(field: dataclasses.Field[Any]) -> bool:
@@ -206,7 +213,7 @@ def read_record(value: Record, wanted: type) -> Any:
 
 def build(cls: type, given: tuple[tuple[str, Plain], ...]) -> Any:
     """An instance of a dataclass from named plain values, each typed by its field's annotation."""
-    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cast(Any, cls))}
+    hints, fields = annotations(cls), {f.name: f for f in dataclasses.fields(cast(Any, cls))}
     values: dict[str, Any] = {}
     for name, value in given:
         if name not in fields or name in values:

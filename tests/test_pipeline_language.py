@@ -1,0 +1,113 @@
+"""The pipeline language and the plug-in table, with a plug-in installed as any other package would be."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from golden import Case, golden
+
+from irc.diagnostics import IrcError
+from irc.pipeline import plugins
+from irc.pipeline.language import parse_pipeline
+from irc.text import read_graph
+from irc.text.values import print_value
+
+GRAPH = read_graph("""graph g at model {
+  in x: f32[1, 2]
+  const w: f32[2, 2] = [[1.0, 2.0], [3.0, 4.0]]
+  a: f32[1, 2] = matmul(x, w) from "onnx:/body/fc"
+  b: f32[1, 2] = relu(a)
+  c: f32[1, 2] = matmul(b, w) from "onnx:/head/fc"
+  d: f32[1, 2] = matmul(c, w)
+  out y = d
+}""")
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugin"))
+    importlib.invalidate_caches()
+    plugins.registered.cache_clear()
+    yield
+    plugins.registered.cache_clear()
+
+
+def selected(text: str) -> set[str]:
+    (step,) = parse_pipeline(f"idle @ {text}")
+    return set(step.selector.select(GRAPH))
+
+
+@golden("pipeline.case")
+def test_pipeline(case: Case) -> None:
+    steps = parse_pipeline(case.given)
+    shown = [f"{s.word}: {print_value(s.pass_)} @ {print_value(s.selector)}" for s in steps]
+    assert "\n".join(shown) == case.out
+
+
+@golden("pipeline_errors.case")
+def test_pipeline_error(case: Case) -> None:
+    with pytest.raises(IrcError) as problem:
+        parse_pipeline(case.given)
+    assert str(problem.value) == case.out
+
+
+@pytest.mark.parametrize(("text", "names"), [
+    ("op(matmul)", {"a", "c", "d"}),
+    ("first", {"a"}),
+    ("last", {"d"}),
+    ("weighted & !first & !last", {"c"}),
+    ('name("b") | first', {"a", "b"}),
+    ('name("/head/*")', {"c"}),
+    ('name("onnx:/body/*")', {"a"}),
+    ("!weighted", {"b"}),
+    ("op(conv)", set()),
+])
+def test_selector_takes_the_nodes_it_describes(text: str, names: set[str]) -> None:
+    assert selected(text) == names
+
+
+def test_step_keeps_the_text_the_user_wrote() -> None:
+    _, step = parse_pipeline("idle,  demo{ratio=0.5} @ first  ")
+    assert step.text == "demo{ratio=0.5} @ first"
+
+
+def test_include_is_relative_to_the_including_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.passes").write_text("idle\n@sub/b.passes\n")
+    (tmp_path / "sub" / "b.passes").write_text("@c.passes, demo")
+    (tmp_path / "sub" / "c.passes").write_text("demo{ratio=1}")
+    steps = parse_pipeline(f"@{tmp_path}/a.passes")
+    assert [s.text for s in steps] == ["idle", "demo{ratio=1}", "demo"]
+
+
+def test_error_in_included_file_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a.passes").write_text("idle\n\n  demo{ratoi=1}\n")
+    with pytest.raises(IrcError) as problem:
+        parse_pipeline(f"idle, @{tmp_path}/a.passes")
+    place = problem.value.diagnostics[0].place
+    assert (place.file, place.line, place.column) == (str(tmp_path / "a.passes"), 3, 8)
+
+
+def test_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.passes").write_text("@b.passes")
+    (tmp_path / "b.passes").write_text("idle, @a.passes")
+    with pytest.raises(IrcError, match=r"E301.*includes itself"):
+        parse_pipeline(f"@{tmp_path}/a.passes")
+
+
+def test_missing_include_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IrcError, match="E101"):
+        parse_pipeline(f"@{tmp_path}/none.passes")
+
+
+def test_unknown_backend_names_the_nearest() -> None:
+    with pytest.raises(IrcError, match=r"E501.*Did you mean 'verilog'"):
+        plugins.find_backend("verilgo")
+
+
+def test_own_passes_are_registered_like_any_plug_in() -> None:
+    assert {"fold", "quantize", "dataflow", "idle"} <= set(plugins.pass_names())
+    assert {"verilog", "hls", "sim"} <= set(plugins.backend_names())
