@@ -33,8 +33,8 @@ class Window(Actor):
     what pooling takes. A 1 x 1 kernel makes it the re-reading buffer of a folded dense layer.
 
     Tokens are given back after each output pixel: all that precede the top left tap of the next pixel. Pixels whose
-    window starts in the padding above give nothing back; the last pixel gives back the rest of the frame, and waits for
-    all of it. `pad_value` is what padding reads.
+    window starts in the padding above give nothing back; the last pixel gives back the rest of the frame. A firing that
+    gives tokens back waits for them. `pad_value` is what padding reads.
     """
 
     size: tuple[int, int]
@@ -114,7 +114,6 @@ class Window(Actor):
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],
                 roms: Sequence[Constant]) -> Firings:
         walk = self.walk(inputs[0].lanes)
-        needs = walk.token.max(axis=1) + 1
-        needs[-1] = inputs[0].tokens
+        needs = np.maximum(walk.token.max(axis=1) + 1, walk.releases)  # what is given back must have arrived
         ramp = np.arange(1, len(needs) + 1, dtype=np.int64)
         return Firings(len(needs), (needs,), (walk.releases,), (ramp,), latency=2)
