@@ -1,9 +1,11 @@
-"""Pipelines with a name of their own. The driver runs `to-integer` and `to-dataflow` by itself where a step, or a
-backend, needs a lower level than the graph is at."""
+"""Named pipelines: a word that stands for a list of passes."""
 
-# real arithmetic on quantized values becomes exact integer arithmetic; then the hardware of each requantizer is chosen
-# by proof, and every value gets the fewest bits
-TO_INTEGER = "fold, clean, integer, requantize, narrow"
+from __future__ import annotations
 
-# layers become actors connected by streams
-TO_DATAFLOW = "dataflow"
+PIPELINES: dict[str, str] = {
+    # what `irc compile` does when no passes are named: 8-bit weights and activations cost little accuracy anywhere
+    "default": "fold, clean, quantize{weights=s8 activations=u8}",
+    # the last clean drops the scales and biases that requantization absorbed
+    "to-integer": "fold, clean, integer, requantize, narrow, clean",
+    "to-dataflow": "dataflow",
+}
