@@ -20,7 +20,7 @@ from irc.pipeline import plugins, selector
 from irc.pipeline.selector import Both, Either, Everything, Negation, Selector, Weighted
 from irc.pipeline.step import Pass
 from irc.text.syntax import at, load_parser, parse
-from irc.text.values import Plain, annotations, is_required, plain, show, typed, unquoted
+from irc.text.values import Plain, field_types, is_required, plain, show, typed, unquoted
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -121,7 +121,7 @@ class _Reader:
             raise self.fail("E303", key, f"there is no option '{key}'", did_you_mean(str(key), known))
         try:
             given = plain(tree)
-            value = typed(given, annotations(cls)[key])
+            value = typed(given, field_types(cls)[key])
             _check_limits(given, value, known[key].metadata)
         except ValueError as problem:
             raise self.fail("E304", tree, f"option {key}: {problem}") from None

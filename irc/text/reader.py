@@ -12,8 +12,8 @@ from irc.diagnostics import IrcError, did_you_mean, error
 from irc.graph import MISSING, Constant, Graph, Node, Port
 from irc.operation import Op, find_operation
 from irc.text.syntax import at, load_parser, parse
-from irc.text.values import Plain, annotations, is_required, plain, typed, unquoted
-from irc.types import Array, Encoding, Level, StreamType, TensorType, Type, parse_format
+from irc.text.values import Plain, field_types, is_required, plain, typed, unquoted
+from irc.types import Array, Encoding, Float, Format, Level, StreamType, TensorType, Type, parse_format
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -154,6 +154,8 @@ class _Reader:
         data = self.array(value)
         if data.size != found.size:
             raise self.fail("E202", value, f"{data.size} elements do not fill {found}")
+        if not _fits(data, found.format):
+            raise self.fail("E202", value, f"the constant has values outside its format {found.format}")
         title = self.define(name, found)
         self.constants[title] = Constant(title, found, data)
 
@@ -189,7 +191,7 @@ class _Reader:
             cls = find_operation(str(token))
         except IrcError as problem:
             raise at(problem, self.file, *_position(token)) from None
-        fields, hints = {field.name: field for field in cls.attributes()}, annotations(cls)
+        fields, hints = {field.name: field for field in cls.attributes()}, field_types(cast(Any, cls))
         values: dict[str, Any] = {}
         for attribute in attributes:
             key, value = attribute.children
@@ -203,6 +205,10 @@ class _Reader:
         if missing:
             raise self.fail("E202", token, f"{cls.name} needs {', '.join(missing)}")
         return cls(**values)
+
+
+def _fits(data: Array, form: Format) -> bool:
+    return isinstance(form, Float) or not data.size or (data.dtype.kind != "f" and form.holds(data))
 
 
 def _position(where: Syntax) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def is_default(field: dataclasses.Field[Any], value: object) -> bool:
 
 
 @cache
-def annotations(cls: type) -> dict[str, Any]:
+def field_types(cls: type) -> dict[str, Any]:
     """The evaluated annotations of a class; cached, for a graph has many nodes and few ops."""
     return typing.get_type_hints(cls)
 
@@ -213,7 +213,7 @@ def read_record(value: Record, wanted: type) -> Any:
 
 def build(cls: type, given: tuple[tuple[str, Plain], ...]) -> Any:
     """An instance of a dataclass from named plain values, each typed by its field's annotation."""
-    hints, fields = annotations(cls), {f.name: f for f in dataclasses.fields(cast(Any, cls))}
+    hints, fields = field_types(cls), {f.name: f for f in dataclasses.fields(cast(Any, cls))}
     values: dict[str, Any] = {}
     for name, value in given:
         if name not in fields or name in values:
