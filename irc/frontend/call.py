@@ -130,12 +130,23 @@ def read_node(call: Call) -> list[Diagnostic]:
         read = find_operator(call.node.op_type, call.node.domain, call.opset)
         if not all(call.builder.knows(name) for name in call.node.input if name):
             return []  # what makes the input has been reported already
+        _check_operands(call)
         result = read(call)
         _check_all_read(call)
         call.builder.values[call.node.output[0]] = result
     except IrcError as problem:
         return [_placed(d, call.node) for d in problem.diagnostics]
     return []
+
+
+def _check_operands(call: Call) -> None:
+    """What the operator's definition demands is there: its operands and a name for its result."""
+    formals = onnx.defs.get_schema(call.node.op_type, call.opset, "").inputs
+    for index, formal in enumerate(formals):
+        if formal.option != onnx.defs.OpSchema.FormalParameterOption.Optional and not call.has(index):
+            raise error("E102", f"the operand {formal.name} is missing")
+    if not call.node.output or not call.node.output[0]:
+        raise error("E102", "the result has no name")
 
 
 def _check_all_read(call: Call) -> None:

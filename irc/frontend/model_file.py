@@ -34,6 +34,8 @@ def load(path: Path) -> ModelProto:
         raise error("E102", "the file is truncated or not an ONNX model", file=str(path)) from None
     if not model.HasField("graph") or not model.opset_import:
         raise error("E102", "the file holds no ONNX graph", file=str(path))
+    if not all(isinstance(text, str) for text in _texts(model.graph)):  # protobuf gives bytes where UTF-8 is damaged
+        raise error("E102", "a name is not UTF-8 text: the file is damaged", file=str(path))
     return _complete(model, str(path))
 
 
@@ -47,6 +49,15 @@ def _complete(model: ModelProto, file: str) -> ModelProto:
 
         model = inliner.inline_local_functions(model)
     return model
+
+
+def _texts(graph: GraphProto) -> Iterator[str]:
+    """Every name that the reader may look at."""
+    yield from (tensor.name for tensor in graph.initializer)
+    for port in (*graph.input, *graph.output):
+        yield from (port.name, *(dim.dim_param for dim in port.type.tensor_type.shape.dim))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
 
 
 def opset(model: ModelProto) -> int:

@@ -35,7 +35,7 @@ def stem(node: NodeProto) -> str:
     parts = [part for part in label(node).removeprefix("node_").split("/") if part] or [node.op_type]
     # a module path repeats its parents: layer1/layer1.0 says layer1.0
     path = [part for part, child in zip(parts, [*parts[1:], ""], strict=True) if not child.startswith(f"{part}.")]
-    if path[-1].startswith(node.op_type):  # the exporter's /module/Operator: the module says it all
+    if re.fullmatch(rf"{re.escape(node.op_type)}(_\d+)?", path[-1]):  # /module/Operator: the module says it all
         path = path[:-1] if len(path) > 1 and path[-1] == node.op_type else [*path[:-1], _snake(path[-1])]
     return identifier("_".join(path))
 

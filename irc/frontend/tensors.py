@@ -34,11 +34,15 @@ FORMATS: dict[int, Format] = {
 def element_format(element_type: int) -> Format:
     """The format of an ONNX element type, or E104."""
     if element_type not in FORMATS:
-        known = element_type in onnx.helper.get_all_tensor_dtypes()
-        name = onnx.helper.tensor_dtype_to_string(element_type) if known else f"number {element_type}"
-        raise error("E104", f"the element type {name} is not supported",
+        raise error("E104", f"the element type {_element_name(element_type)} is not supported",
                     remedy="Use float32, or integers of 4 to 64 bits (no uint64).")
     return FORMATS[element_type]
+
+
+def _element_name(element_type: int) -> str:
+    if element_type not in onnx.helper.get_all_tensor_dtypes():
+        return f"number {element_type}"
+    return onnx.helper.tensor_dtype_to_string(element_type).removeprefix("TensorProto.").lower()
 
 
 def decode(tensor: TensorProto, folder: Path) -> tuple[Format, Array]:

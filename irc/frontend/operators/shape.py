@@ -167,7 +167,7 @@ def shape_of(call: Call) -> str:
     return call.make(np.array(call.shape()[start:end], np.int64), _INDEX)
 
 
-@operator("ConstantOfShape")
+@operator("ConstantOfShape", since=9)
 def constant_of_shape(call: Call) -> str:
     shape, value = call.integers(0) or (), call.tensor("value")
     form, data = value if value is not None else (Float(32), np.zeros(1))
