@@ -21,10 +21,11 @@ from irc.types import Array, Float, Integer, StreamType, TensorType
 def load_samples(path: Path | str) -> dict[str, Array]:
     """The arrays of an `.npz` file, by name. Raises E101 for an unreadable file, E401 for arrays of objects."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise error("E101", "the file holds a single array", file=str(path),
-                            remedy="save named arrays with numpy.savez")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise error("E101", "the file holds a single array", file=str(path),
+                        remedy="save named arrays with numpy.savez")
+        with archive:
             return {name: _entry(archive, name, str(path)) for name in archive.files}
     except OSError as problem:
         raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None

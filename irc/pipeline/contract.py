@@ -200,7 +200,7 @@ def _deviation(pairs: tuple[Pair, ...]) -> Deviation:
     a, b = (np.concatenate([np.ravel(x) for x in side]) for side in
             ([p.before for p in pairs], [p.after for p in pairs]))
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    cosine = float(a @ b) / norms if norms else float(np.array_equal(a, b))
+    cosine = min(1.0, float(a @ b) / norms) if norms else float(np.array_equal(a, b))
     return Deviation(float(worst.apart.max(initial=0)), worst.unit, float(np.mean((a - b) ** 2)) if a.size else 0.0,
                      cosine, len(pairs[0].before))
 

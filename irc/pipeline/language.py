@@ -90,7 +90,11 @@ class _Reader:
     def named(self, word: Token, chosen: Selector) -> Iterator[Step]:
         if word in self.within:
             raise self.fail("E301", word, f"pipeline '{word}' includes itself")
-        for step in _Reader(plugins.find_pipeline(word), str(word), (*self.within, str(word))).steps():
+        try:
+            text = plugins.find_pipeline(str(word))
+        except IrcError as problem:
+            raise at(problem, self.file, *_position(word)) from None
+        for step in _Reader(text, str(word), (*self.within, str(word))).steps():
             yield replace(step, selector=_narrowed(step.selector, chosen))
 
     def pass_(self, word: Token, options: list[Any]) -> Pass:

@@ -1,7 +1,12 @@
-"""Plug-ins by name: passes, backends and named pipelines come from entry points, and only what is named is loaded."""
+"""Plug-ins by name: passes, backends and named pipelines come from entry points, and only what is named is loaded.
+
+An entry point of `irc.passes` names a class, one of `irc.backends` an instance, and one of `irc.pipelines` a table (name
+to pipeline text) in which the name of the entry point stands.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -54,10 +59,10 @@ def find_pipeline(name: str) -> str:
     """The pipeline text that `name` stands for. Raises E302 with the nearest name, or E307."""
     if name not in registered(PIPELINES):
         raise error("E302", f"there is no pipeline '{name}'", remedy=did_you_mean(name, pipeline_names()))
-    found = _load(PIPELINES, name)
-    if not isinstance(found, str):
-        raise _broken(PIPELINES, name, "it is not a text")
-    return found
+    table = _load(PIPELINES, name)
+    if not isinstance(table, Mapping) or not isinstance(table.get(name), str):
+        raise _broken(PIPELINES, name, f"it is not a table that maps '{name}' to a text")
+    return cast(str, table[name])
 
 
 def _load(group: str, name: str) -> Any:

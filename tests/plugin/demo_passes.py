@@ -54,6 +54,5 @@ class Needy(Pass):
         return graph
 
 
-TWICE = "idle, demo{ratio=0.25} @ weighted"
-LOOP = "idle, loop"
+PIPELINES = {"twice": "idle, demo{ratio=0.25} @ weighted", "loop": "idle, loop"}
 NOT_A_PASS = 3
