@@ -34,14 +34,14 @@ import numpy as np
 from irc.diagnostics import IrcError, error
 from irc.graph import Graph, Node, Port
 from irc.operation import Op
-from irc.ops.elementwise import Add, Clip, Relu
+from irc.ops.elementwise import Add, Clip, Mul, Relu
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
 from irc.ops.quantization import Dequantize, Requantize
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.ops.shape import Concat, Gather, Reshape, Transpose
 from irc.pipeline.step import Context, Exact, Pass
-from irc.types import Array, Integer, IntArray, Level, TensorType, smallest_integer
+from irc.types import Array, IntArray, Integer, Level, TensorType, smallest_integer
 from passes.layers import statics
 from passes.lower.ports import lower_ports
 from passes.lower.quantity import Quantity, centred, fractions, lifted, nearest_even
@@ -289,10 +289,20 @@ class Lowering:
 
     def _biased(self, node: Node, x: Quantity, name: str, shape: tuple[int, ...] | None) -> Quantity:
         _, data, scale = self._source(node, name)
+        if _same_scales(x.scale, tuple(2 * s for s in scale)):
+            x = self._doubled(node, x)
         if not _same_scales(x.scale, scale):
             raise self._refused(node, f"the bias '{name}' is not in units of the product of the operands' scales")
         bias = lifted(data, len(x.type.shape)) if shape is None else data.reshape(shape)
         return replace(x, offset=bias if x.offset is None else x.offset + bias)
+
+    def _doubled(self, node: Node, x: Quantity) -> Quantity:
+        """The same value in half units, in which quantize states biases that keep ties away."""
+        two = self._constant(f"{node.name}_two", np.full((1,) * len(x.type.shape), 2))
+        twice = self._emit(node, Mul(), x, two, stem=f"{node.name}_twice")
+        offset = None if x.offset is None else 2 * x.offset
+        return replace(x, name=twice.name, type=twice.type, scale=tuple(s / 2 for s in x.scale), zero=2 * x.zero,
+                       offset=offset)
 
     def _sum(self, node: Node) -> Quantity:
         a, b = self._operand(node, 0), self._operand(node, 1)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from irc.graph import Constant
-from irc.types import Array, Encoding, Integer, IntArray, TensorType
+from irc.types import Array, Encoding, IntArray, Integer, TensorType
 
 ONE = (Fraction(1),)
 

@@ -19,7 +19,7 @@ from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
 from irc.ops.quantization import MultiplyShift, Requantize, Threshold
 from irc.ops.shape import Concat, Gather, Reshape, Transpose
-from irc.types import Integer, IntArray, PowerOfTwo, TensorType, smallest_integer
+from irc.types import IntArray, Integer, PowerOfTwo, TensorType, smallest_integer
 
 
 @dataclass(frozen=True, slots=True)

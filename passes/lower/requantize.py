@@ -31,7 +31,7 @@ from irc.ops.elementwise import Add, Mul
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import MultiplyShift, Requantize, Threshold
 from irc.pipeline.step import Context, Exact, Pass, option
-from irc.types import Array, Integer, IntArray, Level, PowerOfTwo, TensorType, smallest_integer
+from irc.types import Array, IntArray, Integer, Level, PowerOfTwo, TensorType, smallest_integer
 from passes.layers import along_axis
 from passes.lower.ranges import Interval, ranges
 from passes.lower.steps import Line, Multipliers, Search, Steps, exact_steps, multipliers

@@ -71,25 +71,25 @@ def _seen(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> 
                 yield i, np.maximum(out[value], 0) if floor else out[value]
 
 
-def fit_minmax(seen: Histogram, form: Integer, powers_of_two: bool) -> Quantizer:
+def fit_minmax(seen: Histogram, form: Integer, bits: int) -> Quantizer:
     """The whole observed range."""
-    return _affine(seen.low, seen.high, form, powers_of_two)
+    return _affine(seen.low, seen.high, form, bits)
 
 
-def fit_percentile(seen: Histogram, form: Integer, powers_of_two: bool, percentile: float) -> Quantizer:
+def fit_percentile(seen: Histogram, form: Integer, bits: int, percentile: float) -> Quantizer:
     """The range without the most extreme 100 - `percentile` percent of the values, half of them on each side."""
     share = np.cumsum(seen.counts) / seen.counts.sum()
     tail = (1 - percentile / 100) / 2
     edges = np.linspace(seen.low, seen.high, len(share) + 1)
     low = edges[np.searchsorted(share, tail, side="right")] if seen.low < 0 else 0.0
     high = edges[np.searchsorted(share, 1 - (tail if seen.low < 0 else 2 * tail)) + 1] if seen.high > 0 else 0.0
-    return _affine(float(low), float(high), form, powers_of_two)
+    return _affine(float(low), float(high), form, bits)
 
 
-def fit_mse(seen: Histogram, form: Integer, powers_of_two: bool) -> Quantizer:
+def fit_mse(seen: Histogram, form: Integer, bits: int) -> Quantizer:
     """The range, shrunk towards zero, whose quantizer makes the least mean squared error."""
     shrink = np.linspace(1.0, 0.2, 81)
-    tries = [_affine(seen.low * s, seen.high * s, form, powers_of_two) for s in shrink]
+    tries = [_affine(seen.low * s, seen.high * s, form, bits) for s in shrink]
     scale = np.array([t.scale for t in tries])[:, None]
     zero = np.array([t.zero for t in tries])[:, None]
     q = np.clip(np.rint(seen.centres / scale) + zero, form.minimum, form.maximum)
@@ -97,16 +97,13 @@ def fit_mse(seen: Histogram, form: Integer, powers_of_two: bool) -> Quantizer:
     return tries[int(np.argmin(loss))]
 
 
-def _affine(low: float, high: float, form: Integer, powers_of_two: bool) -> Quantizer:
+def _affine(low: float, high: float, form: Integer, bits: int) -> Quantizer:
     """The quantizer of [low, high]; real 0, which pads convolutions, is always one of its values."""
     low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-30:
         return Quantizer(form, 1.0)
-    if form.signed:
-        return Quantizer(form, _snapped(max(high, -low) / form.maximum, powers_of_two))
-    scale = _snapped((high - low) / form.maximum, powers_of_two)
-    return Quantizer(form, scale, int(np.clip(np.rint(-low / scale), 0, form.maximum)))
-
-
-def _snapped(scale: float, powers_of_two: bool) -> float:
-    return float(snap(np.asarray(scale), powers_of_two))
+    span = max(high, -low) if form.signed else high - low
+    wanted = span / form.maximum
+    scale = float(snap(np.asarray(wanted), bits))
+    scale = scale if scale >= wanted else float(snap(np.asarray(wanted * (1 + 2.0**-bits)), bits))  # never clip
+    return Quantizer(form, scale, 0 if form.signed else int(np.clip(np.rint(-low / scale), 0, form.maximum)))

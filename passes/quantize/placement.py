@@ -7,9 +7,10 @@ The quantizers stand at the entries of a component: inputs, results of layers, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from irc.graph import Graph, Node
 from irc.ops.elementwise import Add, Clip, Relu
@@ -114,7 +115,7 @@ class Placement:
         ties = networkx.Graph()
         ties.add_nodes_from(v for v in self.graph.types if v in self.open)
         for node in self.graph.nodes:
-            networkx.add_path(ties, self._linked(node))
+            ties.add_edges_from(pairwise(self._linked(node)))
         groups = (frozenset(c) for c in networkx.connected_components(ties))
         return tuple(c for c in map(self._component, groups) if c.entries)
 
@@ -143,9 +144,3 @@ class Placement:
 def _rectifies(node: Node) -> bool:
     return isinstance(node.op, Relu) or (isinstance(node.op, Clip) and node.op.low >= 0)
 
-
-def encoded(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Dequantized values and their scale constants."""
-    for node in graph.nodes:
-        if isinstance(node.op, Dequantize) and node.operands[1] in graph.constants:
-            yield node.name, node.operands[1]

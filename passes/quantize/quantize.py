@@ -2,8 +2,9 @@
 
 Method: weights symmetric with one scale an output channel, of least squared error; activations affine, from
 calibration data (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference"; Nagel et al. 2021, "A White Paper on Neural Network Quantization"). Biases are 32-bit
-integers in units of the product of both scales. Before::
+Integer-Arithmetic-Only Inference"; Nagel et al. 2021, "A White Paper on Neural Network Quantization"). Biases are
+32-bit integers in units of the product of both scales; where a result could lie exactly between two integers, in
+halves of it and odd, so that no tie remains and a multiplication with a shift rounds exactly. Before::
 
     h: f32[1, 6, 24, 24] = conv(x, w, b, ...)
     r: f32[1, 6, 24, 24] = relu(h)
@@ -48,7 +49,7 @@ class Quantize(Pass):
     ensures: ClassVar[Level | None] = Level.MODEL
 
     weights: Format = field(default=Integer(True, 8), metadata=option("format of the weights, s2 to s16"))
-    activations: Format = field(default=Integer(False, 8), metadata=option("format of activations, u1 to u16, s2 to s16"))
+    activations: Format = field(default=Integer(False, 8), metadata=option("format of activations, u1-u16, s2-s16"))
     granularity: str = field(
         default="channel", metadata=option("one weight scale for each of these", choices=("channel", "tensor"))
     )
@@ -59,6 +60,9 @@ class Quantize(Pass):
         default=99.99, metadata=option("percent of values that calibration=percentile keeps", low=50, high=100)
     )
     scales: str = field(default="free", metadata=option("any scale, or powers of two", choices=("free", "pot")))
+    scale_bits: int = field(
+        default=5, metadata=option("significant bits of a free scale; fewer: cheaper requantization", low=1, high=8)
+    )
     weight_scale: str = field(
         default="mse", metadata=option("weight scale of least error, or that clips nothing", choices=("mse", "max"))
     )
@@ -68,7 +72,7 @@ class Quantize(Pass):
         activations = checked("activations", self.activations)
         components = Placement(graph, context.selected).components()
         quantizers = self._calibrate(graph, context, components, activations)
-        rewrite = Rewrite(graph, weights, self.granularity == "channel", self.scales == "pot", self.weight_scale)
+        rewrite = Rewrite(graph, weights, self.granularity == "channel", self._bits(), self.weight_scale == "mse")
         for component, quantizer in zip(components, quantizers, strict=True):
             rewrite.activations(component, quantizer)
             context.note("scale", quantizer.scale, node=component.entries[0])
@@ -80,8 +84,10 @@ class Quantize(Pass):
                 rewrite.layer(layer)
         return rewrite.finish()
 
-    def _calibrate(self, graph: Graph, context: Context, components: Sequence[Component],
-                   form: Integer) -> list[Quantizer]:
+    def _bits(self) -> int:
+        return 1 if self.scales == "pot" else self.scale_bits
+
+    def _calibrate(self, graph: Graph, context: Context, components: Sequence[Component], form: Integer) -> list[Quantizer]:
         if not components:
             return []
         data = context.calibration_for("quantize")
@@ -91,19 +97,19 @@ class Quantize(Pass):
         return [self._fit(s, f) for s, f in zip(seen, forms, strict=True)]
 
     def _fit(self, seen: Histogram, form: Integer) -> Quantizer:
-        powers_of_two = self.scales == "pot"
+        bits = self._bits()
         if self.calibration == "percentile":
-            return fit_percentile(seen, form, powers_of_two, self.percentile)
+            return fit_percentile(seen, form, bits, self.percentile)
         if self.calibration == "mse":
-            return fit_mse(seen, form, powers_of_two)
-        return fit_minmax(seen, form, powers_of_two)
+            return fit_mse(seen, form, bits)
+        return fit_minmax(seen, form, bits)
 
 
 def checked(name: str, form: Format, signed: bool = False) -> Integer:
     """The format if it is an integer this pass can make, else E304."""
     lowest = 2 if signed or (isinstance(form, Integer) and form.signed) else 1
     if not isinstance(form, Integer) or (signed and not form.signed) or not lowest <= form.bits <= 16:
-        allowed = "s2 to s16" if signed else "u1 to u16 or s2 to s16"
+        allowed = "s2 to s16; the pass shift makes power-of-two weights" if signed else "u1 to u16 or s2 to s16"
         raise error("E304", f"{name}={form} is not a format that quantize can make", operator="quantize",
-                    remedy=f"{name} takes {allowed}" + ("; power-of-two weights come from the pass shift" if signed else ""))
+                    remedy=f"{name} takes {allowed}")
     return form

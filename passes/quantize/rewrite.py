@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
-from irc.graph import Edit, Graph, Node
+from irc.graph import Graph, Node
+from irc.ops.elementwise import Add
+from irc.ops.linear import Conv
 from irc.ops.quantization import Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
-from irc.types import Array, Float, Integer, IntArray, TensorType
+from irc.types import Array, Float, IntArray, Integer, Shape, TensorType
 from passes.layers import Layer, per_channel
 from passes.quantize.calibration import Quantizer
 from passes.quantize.placement import CARRYING, Component
-from passes.quantize.scales import best_scale, largest_scale, round_to
+from passes.quantize.scales import Grid, best_scale, largest_scale, odd_part, round_to
 
 _BIAS = Integer(True, 32)
-_ROOM = 1 << 30  # a bias uses at most half of its 32 bits, the products get the rest
+_ROOM = 1 << 29  # a bias uses at most a quarter of its 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A quantized constant: its dequantized value, its integers, its scales (one, or one a channel)."""
+
+    value: str
+    q: IntArray
+    scale: Array
 
 
 class Rewrite:
     """A batch of edits; `finish` applies them."""
 
-    def __init__(self, graph: Graph, weights: Integer, channels: bool, powers_of_two: bool, weight_scale: str) -> None:
+    def __init__(self, graph: Graph, weights: Integer, channels: bool, bits: int, search: bool) -> None:
         self.graph, self.edit = graph, graph.edit()
-        self.form, self.channels, self.powers_of_two, self.choice = weights, channels, powers_of_two, weight_scale
+        self.form, self.channels, self.bits = weights, channels, bits
+        self.choose = best_scale if search else largest_scale
         self._scale = self._given_scales()
         self._operands: dict[str, tuple[str, ...]] = {}
-        self._done: dict[tuple[str, int], tuple[str, Array]] = {}
+        self._added: dict[str, str] = {}
+        self._done: dict[tuple[str, int], Weight] = {}
+        self._largest: dict[str, int] = {}
 
     def _given_scales(self) -> dict[str, float]:
         """Per-tensor scales of values that are dequantized already."""
@@ -41,12 +56,17 @@ class Rewrite:
     def finish(self) -> Graph:
         """The rewritten graph."""
         for node in self.graph.nodes:
-            if node.name in self._operands:
-                self._replace(node, self._operands[node.name])
+            if node.name in self._operands or node.name in self._added:
+                self.edit.replace(node, *self._rewritten(node))
         return self.edit.finish()
 
-    def _replace(self, node: Node, operands: tuple[str, ...]) -> None:
-        self.edit.replace(node, replace(node, operands=operands))
+    def _rewritten(self, node: Node) -> tuple[Node, ...]:
+        """The node with its new operands; a bias that it did not have is added behind it, under its name."""
+        changed = replace(node, operands=self._operands.get(node.name, node.operands))
+        if node.name not in self._added:
+            return (changed,)
+        product = replace(changed, results=(self.edit.fresh(f"{node.name}_product"),))
+        return product, replace(node, op=Add(), operands=(product.name, self._added[node.name]))
 
     def _swap(self, node: Node, old: str, new: str) -> None:
         """Let one node read `new` instead of `old`."""
@@ -66,6 +86,8 @@ class Rewrite:
             self.edit.insert_after(value, *pair)
             self._swap(self.graph.producers[user], value, pair[1].name)
         self._scale.update(dict.fromkeys(component.members, quantizer.scale))
+        largest = max(quantizer.format.maximum, -quantizer.format.minimum)
+        self._largest.update(dict.fromkeys(component.members, largest))
 
     def _pair(self, value: str, quantizer: Quantizer) -> tuple[Node, Node]:
         kind, origin = self.graph.tensor(value), self._origin(value)
@@ -73,7 +95,7 @@ class Rewrite:
         parameters = (scale, self._constant(f"{value}_zero", quantizer.format, np.asarray(quantizer.zero)))
         down = self.edit.node(f"{value}_q", QuantizeOp(quantizer.format), (value, *parameters), (
             kind, TensorType(Float(32), ()), TensorType(quantizer.format, ())), origin)
-        return down, self._dequantize(f"{value}_dq", down.name, down.type.format, kind.shape, parameters, 1, origin)
+        return down, self._dequantize(f"{value}_dq", down.name, kind.shape, parameters, 1, origin)
 
     def _origin(self, value: str) -> str:
         maker = self.graph.producers.get(value)
@@ -84,30 +106,25 @@ class Rewrite:
     def table(self, gather: Node) -> None:
         """An embedding table: one scale for the whole table, because its rows meet in later sums."""
         name = gather.operands[0]
-        if name not in self.graph.constants:
-            self._inherit(name)
-        else:
-            value, scale = self._weight(name, -1, 0.0)
-            self._swap(gather, name, value)
-            self._scale[gather.name] = float(scale[0])
+        if name in self.graph.constants:
+            weight = self._weight(name, -1, Grid(self.bits))
+            self._swap(gather, name, weight.value)
+            self._scale[gather.name] = float(weight.scale[0])
+        elif name in self._scale:
+            self._scale[gather.name] = self._scale[name]
 
     def layer(self, layer: Layer) -> None:
         """Weight and bias of a convolution or dense layer."""
-        scale_x = self.scale_of(layer.x)
+        step, out = self.scale_of(layer.x), self._scale.get(layer.result, 0.0)
         if layer.weight in self.graph.constants:
-            least = self._least_scale(layer, scale_x)
-            value, scale = self._weight(layer.weight, layer.weight_axis if self.channels else -1, least)
-            self._swap(layer.node, layer.weight, value)
+            grid = Grid(self.bits, odd_part(out) if out else 1.0, self._least_scale(layer, step))
+            weight = self._weight(layer.weight, layer.weight_axis if self.channels else -1, grid)
+            self._swap(layer.node, layer.weight, weight.value)
         else:
-            scale = self._given_weight_scale(layer.weight)
-        if layer.bias in self.graph.constants and scale_x and scale.size:
-            self._bias(layer, scale * scale_x)
-
-    def _given_weight_scale(self, weight: str) -> Array:
-        """Scales of a weight that is a dequantized constant; none when it is something else."""
-        maker = self.graph.producers.get(weight)
-        known = maker is not None and isinstance(maker.op, Dequantize) and maker.operands[1] in self.graph.constants
-        return self.graph.constants[maker.operands[1]].data.reshape(-1).astype(np.float64) if maker and known else np.zeros(0)
+            weight = given_weight(self.graph, layer)
+        fixable = not layer.bias or layer.bias in self.graph.constants
+        if step and weight.scale.size and fixable:
+            self._bias(layer, weight, step, out)
 
     def scale_of(self, value: str) -> float:
         """The scale of an activation, looked up through ops that carry it; 0 when it has none."""
@@ -121,65 +138,91 @@ class Rewrite:
         self._scale.update(dict.fromkeys(trail, self._scale[value]))
         return self._scale[value]
 
-    def _inherit(self, table: str) -> None:
-        scale = self._scale.get(table)
-        if scale:
-            self._scale.update((u.name, scale) for u in self.graph.users[table])
-
-    def _least_scale(self, layer: Layer, scale_x: float) -> float:
+    def _least_scale(self, layer: Layer, step: float) -> float:
         """The weight scale below which the bias would not fit its format."""
-        if layer.bias not in self.graph.constants or not scale_x:
+        if not layer.bias or layer.bias not in self.graph.constants or not step:
             return 0.0
-        return float(np.abs(self.graph.constants[layer.bias].data).max(initial=0)) / (scale_x * _ROOM)
+        return float(np.abs(self.graph.constants[layer.bias].data).max(initial=0)) / (step * _ROOM)
 
-    def _weight(self, name: str, axis: int, least: float) -> tuple[str, Array]:
-        """Quantize a constant once for each axis (-1: one scale for all); returns the dequantized value and scales."""
+    def _weight(self, name: str, axis: int, grid: Grid) -> Weight:
+        """Quantize a constant once for each axis (-1: one scale for all)."""
         if (name, axis) not in self._done:
-            self._done[name, axis] = self._quantized(name, axis, least)
+            self._done[name, axis] = self._quantized(name, axis, grid)
         return self._done[name, axis]
 
-    def _quantized(self, name: str, axis: int, least: float) -> tuple[str, Array]:
+    def _quantized(self, name: str, axis: int, grid: Grid) -> Weight:
         data = self.graph.constants[name].data.astype(np.float64)
         rows = data.reshape(1, -1) if axis < 0 else per_channel(data, axis)
-        choose = best_scale if self.choice == "mse" else largest_scale
-        scale = choose(rows, self.form, self.powers_of_two)
-        scale = np.where(scale < least, 2.0 ** np.ceil(np.log2(max(least, 1e-300))), scale)
+        scale = self.choose(rows, self.form, grid)
         q = restored(round_to(rows, scale, self.form), data.shape, axis)
-        return self.dequantized(name, self.form, q, scale, Float(32), max(axis, 0)), scale
+        return Weight(self._dequantized(name, self.form, q, scale, Float(32), max(axis, 0)), q, scale)
 
-    def dequantized(self, stem: str, form: Integer, q: IntArray, scale: Array, real: Float, axis: int) -> str:
+    def _dequantized(self, stem: str, form: Integer, q: IntArray, scale: Array, real: Float, axis: int) -> str:
         """A new integer constant with its dequantized value; returns the name of the latter."""
         whole = self._constant(f"{stem}_q", form, q)
         parameter = self._constant(f"{stem}_scale", real, scale if scale.size > 1 else scale.reshape(()))
-        node = self._dequantize(f"{stem}_dq", whole, form, q.shape, (parameter,), axis, "")
-        self.edit.insert_after(stem, node)
+        node = self._dequantize(f"{stem}_dq", whole, q.shape, (parameter,), axis, "")
+        self.edit.insert_after(whole, node)
         return node.name
 
-    def _bias(self, layer: Layer, scale: Array) -> None:
-        data = self.graph.constants[layer.bias].data.astype(np.float64)
-        rank = 1 if layer.addition is None else len(self.graph.tensor(layer.result).shape)
-        axis = 0 if layer.addition is None else layer.axis
+    def _bias(self, layer: Layer, weight: Weight, step: float, out: float) -> None:
+        """The bias as integers. A layer whose results may tie when they are rounded gets half a unit more."""
         channels = self.graph.tensor(layer.result).shape[layer.axis]
-        q = np.clip(np.rint(np.broadcast_to(data.reshape(-1), channels) / scale), _BIAS.minimum, _BIAS.maximum)
-        shaped = q.astype(np.int64).reshape(tuple(-1 if i == axis else 1 for i in range(rank)))
-        value = self.dequantized(layer.bias, _BIAS, shaped, scale, Float(64), axis)
-        self._swap(layer.addition or layer.node, layer.bias, value)
+        data = self.graph.constants[layer.bias].data if layer.bias else np.zeros(1)
+        real, unit = np.broadcast_to(data.astype(np.float64).reshape(-1), channels), weight.scale * step
+        bound = reach(weight.q, layer.weight_axis, self._largest.get(layer.x, 1 << 16)) + np.abs(real / unit)
+        half = bool(out) and ties(unit, out, bound)
+        if not half and not layer.bias:
+            return
+        q = np.clip(np.rint(real / unit - 0.5 * half), _BIAS.minimum // 2, _BIAS.maximum // 2).astype(np.int64)
+        self._place_bias(layer, 2 * q + 1 if half else q, unit / 2 if half else unit)
+
+    def _place_bias(self, layer: Layer, q: IntArray, scale: Array) -> None:
+        inside = isinstance(layer.node.op, Conv) and layer.addition is None
+        rank, axis = (1, 0) if inside else (len(self.graph.tensor(layer.result).shape), layer.axis)
+        shaped = q.reshape(tuple(-1 if i == axis else 1 for i in range(rank)))
+        value = self._dequantized(layer.bias or f"{layer.node.name}_bias", _BIAS, shaped, scale, Float(64), axis)
+        if layer.bias:
+            self._swap(layer.addition or layer.node, layer.bias, value)
+        elif inside:
+            operands = self._operands.get(layer.node.name, layer.node.operands)
+            self._operands[layer.node.name] = (*operands[:2], value)
+        else:
+            self._added[layer.node.name] = value
 
     def _constant(self, stem: str, form: Integer | Float, data: Array) -> str:
         return self.edit.constant(stem, TensorType(form, data.shape), data)
 
-    def _dequantize(self, stem: str, q: str, form: object, shape: tuple[int, ...], parameters: tuple[str, ...], axis: int,
-                    origin: str) -> Node:
-        node = Node((self.edit.fresh(stem),), Dequantize(axis), (q, *parameters), (TensorType(Float(32), shape),), origin)
-        return node
+    def _dequantize(self, stem: str, q: str, shape: Shape, parameters: tuple[str, ...], axis: int, origin: str) -> Node:
+        kind = TensorType(Float(32), shape)
+        return Node((self.edit.fresh(stem),), Dequantize(axis), (q, *parameters), (kind,), origin)
 
 
-def restored(rows: IntArray, shape: tuple[int, ...], axis: int) -> IntArray:
+def given_weight(graph: Graph, layer: Layer) -> Weight:
+    """A weight that is a dequantized constant already; without scales when it is something else."""
+    maker = graph.producers[layer.weight]
+    parts = [graph.constants.get(o) for o in maker.operands[:2]]
+    if not isinstance(maker.op, Dequantize) or parts[0] is None or parts[1] is None:
+        return Weight(layer.weight, np.zeros(0, np.int64), np.zeros(0))
+    return Weight(layer.weight, parts[0].data, parts[1].data.reshape(-1).astype(np.float64))
+
+
+def reach(q: IntArray, axis: int, largest: int) -> Array:
+    """The largest magnitude of each channel's sum of products with operands up to `largest`."""
+    return np.asarray(np.abs(per_channel(q, axis)).sum(axis=1) * float(largest))
+
+
+def ties(unit: Array, out: float, bound: Array) -> bool:
+    """Whether an integer up to `bound`, times unit / out, can be an integer and a half.
+
+    In lowest terms n / d that needs an odd multiple of d / 2."""
+    bottoms = [(Fraction(float(u)) / Fraction(out)).denominator for u in unit]
+    return any(d % 2 == 0 and d // 2 <= b for d, b in zip(bottoms, np.broadcast_to(bound, len(bottoms)), strict=False))
+
+
+def restored(rows: IntArray, shape: Shape, axis: int) -> IntArray:
     """The inverse of `per_channel`."""
     if axis < 0:
         return rows.reshape(shape)
     moved = (shape[axis], *(n for i, n in enumerate(shape) if i != axis))
     return np.asarray(np.moveaxis(rows.reshape(moved), 0, axis))
-
-
-__all__ = ["Edit", "Rewrite", "restored"]

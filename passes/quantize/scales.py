@@ -1,26 +1,36 @@
-"""Choice of quantization scales for constants, by search for the least mean squared error.
+"""Choice of quantization scales, by search for the least mean squared error.
 
 The search is the one of Nahshan et al. 2021 (LAPQ) and Choukroun et al. 2019 with exponent 2: the best symmetric scale
 is nearly always smaller than the one that the largest weight asks for, because clipping a few weights costs less than
 coarser steps for all.
+
+Scales have few significant bits. Nothing is lost by that (the search compares the candidates as they will be), and the
+requantization of a layer, sx * sw / so, becomes a short multiplier and a shift: with so = p * 2^e, p odd, the weight
+scale sw is sought among the multiples of p, so that p cancels.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
+
 import numpy as np
 
-from irc.types import Array, Integer, IntArray, PowerOfTwo
+from irc.types import Array, IntArray, Integer, PowerOfTwo
 
-MANTISSA = 16  # significant bits of a scale: the product of two is exact, and ratios fit 63-bit fractions
 _SHRINK = np.geomspace(1.1, 0.08, 96)
 
 
-def snap(scale: Array, powers_of_two: bool) -> Array:
-    """The scale rounded to 16 significant bits, or to the nearest power of two."""
-    if powers_of_two:
-        return np.asarray(np.exp2(np.rint(np.log2(scale))))
-    mantissa, exponent = np.frexp(scale)
-    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, MANTISSA)), exponent - MANTISSA))
+def snap(scale: Array, bits: int, unit: float = 1.0) -> Array:
+    """The nearest unit * m * 2^e with m of `bits` significant bits; 1 bit and unit 1 give a power of two."""
+    mantissa, exponent = np.frexp(scale / unit)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits) * unit)
+
+
+def odd_part(scale: float) -> float:
+    """The odd integer p of scale = p * 2^e."""
+    top = Fraction(scale).numerator
+    return float(top // (top & -top))
 
 
 def peaks(rows: Array) -> Array:
@@ -39,18 +49,32 @@ def round_to(rows: Array, scale: Array, form: Integer | PowerOfTwo) -> IntArray:
     return table[np.searchsorted(middles, steps)]
 
 
-def largest_scale(rows: Array, form: Integer, powers_of_two: bool) -> Array:
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Which scales may be chosen: multiples of `unit` with `bits` significant bits, none smaller than `least`."""
+
+    bits: int
+    unit: float = 1.0
+    least: float = 0.0
+
+    def nearest(self, scale: Array) -> Array:
+        """The scale of the grid nearest to each one given."""
+        return snap(np.maximum(scale, self.least), self.bits, self.unit)
+
+
+def largest_scale(rows: Array, form: Integer, grid: Grid) -> Array:
     """One scale a row that represents the largest magnitude without clipping."""
-    scale = peaks(rows) / form.maximum
-    return np.exp2(np.ceil(np.log2(scale))) if powers_of_two else snap(scale, False)
+    wanted = peaks(rows) / form.maximum
+    found = grid.nearest(wanted)
+    return np.where(found < wanted, grid.nearest(wanted * (1 + 2.0**-grid.bits)), found)
 
 
-def best_scale(rows: Array, form: Integer | PowerOfTwo, powers_of_two: bool = False) -> Array:
+def best_scale(rows: Array, form: Integer | PowerOfTwo, grid: Grid) -> Array:
     """One scale a row, of least squared error over a grid of candidates."""
     base = peaks(rows) / form.maximum
-    best, least = snap(base, powers_of_two), np.full(len(rows), np.inf)
+    best, least = grid.nearest(base), np.full(len(rows), np.inf)
     for shrink in _candidates(form):
-        scale = snap(base * shrink, powers_of_two)
+        scale = grid.nearest(base * shrink)
         loss = np.square(round_to(rows, scale, form) * scale[:, None] - rows).sum(axis=1)
         best, least = np.where(loss < least, scale, best), np.minimum(loss, least)
     return best
