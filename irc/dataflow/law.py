@@ -90,7 +90,7 @@ class Network:
     channels: tuple[Channel, ...]
 
 
-def source(name: str, channel: Channel, earliest: Sequence[int] = ()) -> Actor:
+def source(name: str, channel: Channel, earliest: Sequence[int] | Cycles = ()) -> Actor:
     """Offers a token every cycle, from the `earliest` cycles on."""
     ramp = np.arange(1, channel.tokens + 1, dtype=np.int64)
     return Actor(name, channel.tokens, 0, (), (Output(channel.name, ramp),), np.asarray(earliest, np.int64))
