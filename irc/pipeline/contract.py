@@ -199,10 +199,14 @@ def _deviation(pairs: tuple[Pair, ...]) -> Deviation:
     worst = max(pairs, key=lambda pair: float(pair.apart.max(initial=0)))
     a, b = (np.concatenate([np.ravel(x) for x in side]) for side in
             ([p.before for p in pairs], [p.after for p in pairs]))
+    squared = float(np.mean((a - b) ** 2)) if a.size else 0.0
+    return Deviation(float(worst.apart.max(initial=0)), worst.unit, squared, _cosine(a, b), len(pairs[0].before))
+
+
+def _cosine(a: Array, b: Array) -> float:
+    """Cosine similarity; 1 for equal vectors, zero ones included."""
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    cosine = min(1.0, float(a @ b) / norms) if norms else float(np.array_equal(a, b))
-    return Deviation(float(worst.apart.max(initial=0)), worst.unit, float(np.mean((a - b) ** 2)) if a.size else 0.0,
-                     cosine, len(pairs[0].before))
+    return 1.0 if np.array_equal(a, b) else float(a @ b) / norms if norms else 0.0
 
 
 def _blame(before: Graph, after: Graph, high: Mapping[str, Array], low: Mapping[str, Array], pair: Pair,

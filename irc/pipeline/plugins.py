@@ -1,7 +1,7 @@
 """Plug-ins by name: passes, backends and named pipelines come from entry points, and only what is named is loaded.
 
-An entry point of `irc.passes` names a class, one of `irc.backends` an instance, and one of `irc.pipelines` a table (name
-to pipeline text) in which the name of the entry point stands.
+An entry point of `irc.passes` names a class, one of `irc.backends` an instance, and one of `irc.pipelines` a table
+(name to pipeline text) in which the name of the entry point stands.
 """
 
 from __future__ import annotations
