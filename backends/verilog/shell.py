@@ -1,0 +1,122 @@
+"""The control every actor shares: fire when inputs and room allow, carry the result valid bit through the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backends.verilog.module import Module, literal
+from irc.graph import Constant, Graph, Node
+from irc.types import Array, StreamType
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One actor to emit: its module name, channels, constants and latency."""
+
+    graph: Graph
+    node: Node
+    module: str
+    inputs: tuple[StreamType, ...]
+    outputs: tuple[StreamType, ...]
+    roms: tuple[Constant, ...]
+    rom_files: tuple[str, ...]
+    latency: int
+    firings: int
+
+
+def count_bits(count: int) -> int:
+    """Bits of a counter that runs from 0 to count - 1."""
+    return max(1, (count - 1).bit_length())
+
+
+def open_module(site: Site, about: Sequence[str]) -> Module:
+    """A module with the ports of all plain input channels and of all outputs."""
+    module = Module(site.module, tuple(about))
+    for k, x in enumerate(site.inputs):
+        module.input(f"x{k}_valid")
+        module.output(f"x{k}_pop")
+        module.input(f"x{k}_data", x.width)
+    open_outputs(site, module)
+    return module
+
+
+def open_outputs(site: Site, module: Module) -> None:
+    for k, y in enumerate(site.outputs):
+        module.input(f"y{k}_space")
+        module.output(f"y{k}_reserve")
+        module.output(f"y{k}_push")
+        module.output(f"y{k}_data", y.width)
+
+
+def fire(site: Site, module: Module, ready: str, makes: str = "1'b1") -> None:
+    """Declare `go`, and the valid bits from the start of a firing to the push of its result."""
+    room = " && ".join(f"y{k}_space" for k in range(len(site.outputs)))
+    module.wire("go", 1, f"{ready} && {room}" if makes == "1'b1" else f"{ready} && (({room}) || !{makes})")
+    module.wire("makes", 1, "go" if makes == "1'b1" else f"go && {makes}")
+    valid = delay_bit(module, "makes", site.latency, "valid")
+    for k in range(len(site.outputs)):
+        module.assign(f"y{k}_reserve", "makes")
+        module.assign(f"y{k}_push", valid)
+
+
+def delay_bit(module: Module, signal: str, cycles: int, name: str) -> str:
+    """A control bit, `cycles` later."""
+    if cycles == 0:
+        return signal
+    module.reg(name, cycles, f"{cycles}'d0")
+    module.clocked.append(f"{name} <= {signal};" if cycles == 1 else f"{name} <= {{{name}[{cycles - 2}:0], {signal}}};")
+    return name if cycles == 1 else f"{name}[{cycles - 1}]"
+
+
+def counter(module: Module, name: str, count: int, enable: str) -> str:
+    """A counter 0 .. count-1 that steps when `enable`; returns the signal that is high in its last state.
+
+    A counter of one state needs no register: its last state is always."""
+    if count == 1:
+        return "1'b1"
+    bits = count_bits(count)
+    module.reg(name, bits, f"{bits}'d0")
+    last = module.wire(f"{name}_last", 1, f"{name} == {literal(count - 1, bits)}")
+    step = f"{name} <= {last} ? {bits}'d0 : {name} + 1'b1;"
+    module.clocked.append(step if enable == "1'b1" else f"if ({enable}) {step}")
+    return last
+
+
+def both(*conditions: str) -> str:
+    """Conjunction, leaving out what is always true."""
+    found = [c for c in conditions if c != "1'b1"]
+    return " && ".join(found) if found else "1'b1"
+
+
+def rom(module: Module, name: str, file: str, words: int, bits: int, address: str) -> str:
+    """A ROM with a registered output, read every cycle at `address`; returns the output."""
+    module.body.append(f"reg [{bits - 1}:0] {name}_rom [0:{words - 1}];")
+    module.body.append(f'initial $readmemh("{file}", {name}_rom);')
+    module.body.append(f"reg [{bits - 1}:0] {name};")
+    module.free.append(f"{name} <= {name}_rom[{address}];")
+    return name
+
+
+def pack(fields: Array, bits: Sequence[int]) -> str:
+    """Memory file: one hexadecimal word a row of `fields` [words, fields], field 0 in the lowest bits."""
+    total, words = sum(bits), [0] * len(fields)
+    at = 0
+    for column, width in zip(fields.T.tolist(), bits, strict=True):
+        mask = (1 << width) - 1
+        words = [word | ((value & mask) << at) for word, value in zip(words, column, strict=True)]
+        at += width
+    return "".join(f"{word:0{(total + 3) // 4}x}\n" for word in words)
+
+
+def lanes(module: Module, source: str, name: str, count: int, bits: int) -> list[str]:
+    """Cut a token into named lanes."""
+    if count == 1:
+        return [module.wire(f"{name}0", bits, source)]
+    return [module.wire(f"{name}{i}", bits, f"{source}[{(i + 1) * bits - 1}:{i * bits}]" if bits > 1 else
+                        f"{source}[{i}]") for i in range(count)]
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Lanes as one token, lane 0 in the lowest bits."""
+    return parts[0] if len(parts) == 1 else f"{{{', '.join(reversed(parts))}}}"
