@@ -12,7 +12,7 @@ from irc.ops.elementwise import Add
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize
 from irc.ops.shape import Gather
-from irc.types import Array, Float
+from irc.types import Array, Float, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +107,13 @@ def tables(graph: Graph) -> Iterator[Node]:
 
 
 def per_channel(data: Array, axis: int) -> Array:
-    """A weight as [channels, elements of one channel]."""
-    return np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)
+    """A weight as [channels, elements of one channel]; axis -1 makes one channel of all."""
+    return data.reshape(1, -1) if axis < 0 else np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)
+
+
+def restored(rows: Array, shape: Shape, axis: int) -> Array:
+    """The inverse of `per_channel`."""
+    if axis < 0:
+        return rows.reshape(shape)
+    moved = (shape[axis], *(n for i, n in enumerate(shape) if i != axis))
+    return np.asarray(np.moveaxis(rows.reshape(moved), 0, axis))

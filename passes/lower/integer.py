@@ -24,16 +24,14 @@ A bias that was stored with the product of the scales rounded to float32, as exp
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, cast
 
 import numpy as np
 
-from irc.diagnostics import IrcError, error
+from irc.diagnostics import error
 from irc.graph import Graph, Node, Port
-from irc.operation import Op
 from irc.ops.elementwise import Add, Clip, Mul, Relu
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
@@ -41,13 +39,10 @@ from irc.ops.quantization import Dequantize, Requantize
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.ops.shape import Concat, Gather, Reshape, Transpose
 from irc.pipeline.step import Context, Exact, Pass
-from irc.types import Array, IntArray, Integer, Level, TensorType, smallest_integer
-from passes.layers import statics
-from passes.lower.ports import lower_ports
-from passes.lower.quantity import Quantity, centred, fractions, lifted, nearest_even
+from irc.types import IntArray, Integer, Level, TensorType
+from passes.lower.integer_builder import ADD_QUANTIZE, IntegerBuilder
+from passes.lower.quantity import ONE, Quantity, Scale, fractions, lifted
 
-_CARRIED = MaxPool | ReduceMax | Reshape | Transpose
-_ADD_QUANTIZE = "add quantize{...} before integer, and let its selector take this layer"
 _S64 = Integer(True, 64)
 
 
@@ -66,15 +61,8 @@ class LowerInteger(Pass):
         return lowering.finish()
 
 
-class Lowering:
-    """One walk over the graph; `known` says what each real value has become."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.static = statics(graph)
-        ports, self.known = lower_ports(graph)
-        self.edit = Graph(graph.name, Level.INTEGER, ports, (), {}, ()).edit()
-        self.constants: dict[str, str] = {}
+class Lowering(IntegerBuilder):
+    """One walk over the graph, a method for each kind of op."""
 
     def node(self, node: Node) -> None:
         """Lower one node. Nodes that compute constants vanish; their users read the constants."""
@@ -92,7 +80,7 @@ class Lowering:
             case Relu():
                 found = self._bound(node, Fraction(0), None)
             case Clip():
-                found = self._bound(node, *(Fraction(b) if abs(b) < np.inf else None for b in (node.op.low, node.op.high)))
+                found = self._bound(node, *map(_finite, (node.op.low, node.op.high)))
             case MaxPool() | ReduceMax() | Reshape() | Transpose():
                 found = self._carried(node)
             case Concat():
@@ -100,11 +88,10 @@ class Lowering:
             case Gather():
                 found = self._gather(node)
             case ArgMax():
-                x = self._operand(node, 0, channels=node.op.axis)
-                found = self._emit(node, node.op, x)
+                found = self.emit(node, node.op, self.operand(node, 0, channels=node.op.axis))
             case _:
-                raise self._refused(node, f"{node.op.name} has no integer form", "replace it in the model, or end the "
-                                    "network before it (see the passes that simplify)")
+                raise self.refused(node, f"{node.op.name} has no integer form",
+                                   "replace it in the model, or end the network before it")
         self.known[node.name] = found
 
     def finish(self) -> Graph:
@@ -115,96 +102,15 @@ class Lowering:
     def _output(self, port: Port) -> Port:
         if port.value not in self.known:
             raise error("E306", f"output '{port.name}' is not the result of a quantized layer", node=port.value,
-                        remedy=_ADD_QUANTIZE)
-        x = self._settled(port.value, self.graph.producers.get(port.value))
+                        remedy=ADD_QUANTIZE)
+        x = self.settled(port.value, self.graph.producers.get(port.value))
         return Port(port.name, x.type, x.name, x.encoding())
-
-    # building
-
-    def _refused(self, node: Node, why: str, remedy: str = _ADD_QUANTIZE) -> IrcError:
-        return error("E306", why, node=node.name, operator=node.op.name, remedy=remedy)
-
-    def _emit(self, node: Node, op: Op, *operands: Quantity, stem: str = "") -> Quantity:
-        """A node at integer level; its result is a plain integer (scale 1)."""
-        made = self.edit.node(stem or node.name, op, [q.name for q in operands], [q.type for q in operands], node.origin)
-        self.edit.insert_after("", made)
-        return Quantity(made.name, cast(TensorType, made.type))
-
-    def _constant(self, stem: str, data: Array, form: Integer | None = None) -> Quantity:
-        form = form or smallest_integer(int(data.min(initial=0)), int(data.max(initial=0)))
-        kind = TensorType(form, np.shape(data))
-        return Quantity(self.edit.constant(stem, kind, data), kind)
-
-    def _shared(self, source: str, kind: TensorType, data: Array) -> Quantity:
-        """A constant of the model, entered once however many nodes read it."""
-        if source not in self.constants:
-            self.constants[source] = self.edit.constant(source, kind, data)
-        return Quantity(self.constants[source], kind)
-
-    # operands
-
-    def _operand(self, node: Node, index: int, channels: int | None = None) -> Quantity:
-        """Operand as a settled integer. With `channels` given, its scale must not vary along that axis."""
-        name = node.operands[index]
-        if name not in self.known:
-            raise self._refused(node, f"operand '{name}' of {node.op.name} is not quantized")
-        x = self._settled(name, node)
-        if channels is not None and len(x.scale) > 1 and (channels < 0 or channels == x.axis):
-            raise self._refused(node, f"the scale of operand '{name}' of {node.op.name} differs from channel to channel",
-                                "add a quantize with one scale for the whole tensor")
-        return x
-
-    def _settled(self, name: str, node: Node | None) -> Quantity:
-        """The value with nothing pending: its offset is added, then its bounds are applied."""
-        x = self.known[name]
-        if node is not None and (x.offset is not None or x.bounded):
-            x = self._limited(self._added(x, node, name), node, name)
-            self.known[name] = x
-        return x
-
-    def _added(self, x: Quantity, node: Node, stem: str) -> Quantity:
-        if x.offset is None or not x.offset.any():
-            return replace(x, offset=None)
-        done = self._emit(node, Add(), x, self._constant(f"{stem}_offset", x.offset), stem=f"{stem}_sum")
-        return replace(x, name=done.name, type=done.type, offset=None)
-
-    def _limited(self, x: Quantity, node: Node, stem: str) -> Quantity:
-        """Apply the pending bounds to the integers; they must be whole steps."""
-        if not x.bounded:
-            return x
-        low = x.format.minimum if x.low is None else self._step(x, x.low, node)
-        high = x.format.maximum if x.high is None else self._step(x, x.high, node)
-        plain = replace(x, low=None, high=None)
-        if low <= x.format.minimum and high >= x.format.maximum:
-            return plain
-        rectify = low == 0 and high >= x.format.maximum
-        done = self._emit(node, Relu() if rectify else Clip(low, high), x, stem=f"{stem}_bounded")
-        return replace(plain, name=done.name, type=done.type)
-
-    def _step(self, x: Quantity, bound: Fraction, node: Node) -> int:
-        if bound != 0 and (len(x.scale) > 1 or (bound / x.scale[0]).denominator != 1):
-            raise self._refused(node, f"the bound {float(bound):g} is not a whole number of steps",
-                                "put a quantize directly behind the clip")
-        return int(bound / x.scale[0]) + x.zero
-
-    def _source(self, node: Node, name: str) -> tuple[Quantity, IntArray, tuple[Fraction, ...]]:
-        """A quantized constant: as a value without zero point, its integers, its scales."""
-        maker = self.graph.producers.get(name)
-        if maker is None or not isinstance(maker.op, Dequantize):
-            raise self._refused(node, f"the constant '{name}' of {node.op.name} is not quantized")
-        parts = [self.graph.constants.get(o) for o in maker.operands]
-        if parts[0] is None or parts[1] is None:
-            raise self._refused(node, f"the constant '{name}' of {node.op.name} is computed", "add fold before integer")
-        data, kind = centred(parts[0], parts[2] if len(parts) > 2 else None, maker.op.axis)
-        return self._shared(maker.operands[0], kind, data), data, fractions(parts[1].data)
-
-    # operations
 
     def _dequantize(self, node: Node, op: Dequantize) -> Quantity:
         x = self.known.get(node.operands[0])
         scale = self.graph.constants.get(node.operands[1])
         if x is None or scale is None:
-            raise self._refused(node, "the scale of a dequantize must be a constant", "add fold before integer")
+            raise self.refused(node, "the scale of a dequantize must be a constant", "add fold before integer")
         return replace(x, scale=fractions(scale.data), axis=op.axis, zero=self._zero(node))
 
     def _zero(self, node: Node) -> int:
@@ -213,65 +119,74 @@ class Lowering:
         if zero is None:
             return 0
         if (zero.data != zero.data.flat[0]).any():
-            raise self._refused(node, "the zero point differs from channel to channel", "use one for the whole tensor")
+            raise self.refused(node, "the zero point differs from channel to channel", "use one for the whole tensor")
         return int(zero.data.flat[0])
 
     def _quantize(self, node: Node, op: QuantizeOp) -> Quantity:
         """Requantize by the exact ratio of the scales; pending offset and bounds are absorbed."""
         x, scale = self.known.get(node.operands[0]), self.graph.constants.get(node.operands[1])
         if x is None or scale is None:
-            raise self._refused(node, f"operand '{node.operands[0]}' of quantize does not come from quantized layers")
+            raise self.refused(node, f"operand '{node.operands[0]}' of quantize does not come from quantized layers")
         to, zero, step = cast(Integer, op.to), self._zero(node), fractions(scale.data)
         ratio, axis = self._ratio(node, x, step, op.axis)
-        if ratio == (1,) and x.offset is None and not x.bounded and (x.zero, x.type.format) == (zero, to):
-            return replace(x, scale=(Fraction(1),), zero=0)
+        if ratio == ONE and x.offset is None and not x.bounded and (x.zero, x.type.format) == (zero, to):
+            return replace(x, scale=ONE, zero=0)
         shift = np.zeros((1,) * len(x.type.shape), np.int64) if x.offset is None else x.offset
-        whole = self._added(replace(x, offset=shift - x.zero), node, node.operands[0])
+        whole = self.added(replace(x, offset=shift - x.zero), node, node.operands[0])
         done = self._requantize(node, whole, ratio, Requantize(to, zero, axis))
         if not x.bounded:
             return done
-        low, high = (None if b is None else nearest_even(b / step[0]) + zero for b in (x.low, x.high))
         if len(step) > 1 and (x.high is not None or x.low != 0):
-            raise self._refused(node, "a clip stands before a quantize with one scale a channel")
-        return self._limited(replace(done, low=low if low is None else Fraction(low),
-                                     high=high if high is None else Fraction(high)), node, node.name)
+            raise self.refused(node, "a clip stands before a quantize with one scale a channel",
+                               "quantize with one scale for the whole tensor")
+        low, high = (None if b is None else Fraction(round(b / step[0]) + zero) for b in (x.low, x.high))
+        return self.limited(replace(done, low=low, high=high), node, node.name)
 
-    def _ratio(self, node: Node, x: Quantity, step: tuple[Fraction, ...], axis: int) -> tuple[tuple[Fraction, ...], int]:
+    def _ratio(self, node: Node, x: Quantity, step: Scale, axis: int) -> tuple[Scale, int]:
+        """Scale before over scale after, and the axis along which it varies."""
         if len(x.scale) > 1 and len(step) > 1 and x.axis != axis:
-            raise self._refused(node, "scales before and after a quantize run along different axes")
+            raise self.refused(node, "scales before and after a quantize run along different axes")
         count = max(len(x.scale), len(step))
         pairs = zip(itertools.islice(itertools.cycle(x.scale), count), itertools.cycle(step), strict=False)
         ratio = tuple(a / b for a, b in pairs)
         return ratio, x.axis if len(x.scale) > 1 else axis
 
-    def _requantize(self, node: Node, x: Quantity, ratio: Sequence[Fraction], op: Requantize) -> Quantity:
+    def _requantize(self, node: Node, x: Quantity, ratio: Scale, op: Requantize) -> Quantity:
         top, bottom = [r.numerator for r in ratio], [r.denominator for r in ratio]
         if max(*top, *bottom) > _S64.maximum:
-            raise self._refused(node, "the ratio of the scales does not fit a fraction of 63-bit integers",
+            raise self.refused(node, "the ratio of the scales does not fit a fraction of 63-bit integers",
                                 "use scales of fewer significant bits; those of quantize{...} have 16")
         shape = (len(ratio),) if len(ratio) > 1 else ()
-        numerator = self._constant(f"{node.name}_numerator", np.array(top, np.int64).reshape(shape), _S64)
-        denominator = self._constant(f"{node.name}_denominator", np.array(bottom, np.int64).reshape(shape), _S64)
-        return self._emit(node, op, x, numerator, denominator)
+        numerator = self.constant(f"{node.name}_numerator", np.array(top, np.int64).reshape(shape), _S64)
+        denominator = self.constant(f"{node.name}_denominator", np.array(bottom, np.int64).reshape(shape), _S64)
+        return self.emit(node, op, x, numerator, denominator)
 
     def _linear(self, node: Node) -> Quantity:
         """Convolution or matrix product: the zero point of x becomes padding and a constant."""
         if node.operands[1] not in self.static:
-            raise self._refused(node, f"{node.op.name} of two activations has no integer form", "keep it off the chip")
-        x = self._operand(node, 0, channels=-1)
-        weight, data, scale = self._source(node, node.operands[1])
-        rank = len(x.type.shape)
-        if isinstance(node.op, Conv):
-            axis, sums, op = 1, data.sum(axis=tuple(range(1, data.ndim))), replace(node.op, pad_value=x.zero)
-        else:
-            axis, sums, op = rank - 1, data.sum(axis=0), node.op
-        done = self._emit(node, op, x, weight)
+            raise self.refused(node, f"{node.op.name} of two activations has no integer form", "keep it off the chip")
+        x = self.operand(node, 0, channels=-1)
+        weight, data, scale = self.source(node, node.operands[1])
+        self._check_weight(node, data, scale)
+        rank, is_conv = len(x.type.shape), isinstance(node.op, Conv)
+        axis, sums = (1, data.sum(axis=tuple(range(1, data.ndim)))) if is_conv else (rank - 1, data.sum(axis=0))
+        done = self.emit(node, replace(node.op, pad_value=x.zero) if isinstance(node.op, Conv) else node.op, x, weight)
         shape = tuple(-1 if i == axis else 1 for i in range(rank))
         offset = (-x.zero * sums).reshape(shape) if x.zero else None
         layer = replace(done, scale=tuple(x.scale[0] * s for s in scale), axis=axis, offset=offset)
         if len(node.operands) < 3 or not node.operands[2]:
             return layer
         return self._biased(node, layer, node.operands[2], shape)
+
+    def _check_weight(self, node: Node, data: IntArray, scale: Scale) -> None:
+        """Scales must run along the output channels, and a matrix must be a matrix."""
+        along = 0 if isinstance(node.op, Conv) else 1
+        maker = self.graph.producers[node.operands[1]]
+        if along and data.ndim != 2:
+            raise self.refused(node, f"the weight of {node.op.name} has {data.ndim} axes", "use a matrix of two axes")
+        if len(scale) > 1 and isinstance(maker.op, Dequantize) and maker.op.axis != along:
+            raise self.refused(node, f"the weight scales of {node.op.name} do not belong to its output channels",
+                               f"quantize the weight along axis {along}")
 
     def _add(self, node: Node) -> Quantity:
         """A bias joins the pending offset; two activations of one scale add their integers."""
@@ -280,48 +195,49 @@ class Lowering:
             return self._sum(node)
         other = next(o for o in node.operands if o not in self.static)
         if other not in self.known:
-            raise self._refused(node, f"operand '{other}' of add is not quantized")
+            raise self.refused(node, f"operand '{other}' of add is not quantized")
         x = self.known[other]
-        x = self._settled(other, node) if x.bounded else x
+        x = self.settled(other, node) if x.bounded else x
         if cast(TensorType, node.type).shape != x.type.shape:
-            raise self._refused(node, "a constant is added that makes the tensor larger", "expand the operand before")
+            raise self.refused(node, "a constant is added that makes the tensor larger", "expand the operand before")
         return self._biased(node, x, fixed[0], None)
 
     def _biased(self, node: Node, x: Quantity, name: str, shape: tuple[int, ...] | None) -> Quantity:
-        _, data, scale = self._source(node, name)
+        _, data, scale = self.source(node, name)
         if _same_scales(x.scale, tuple(2 * s for s in scale)):
             x = self._doubled(node, x)
         if not _same_scales(x.scale, scale):
-            raise self._refused(node, f"the bias '{name}' is not in units of the product of the operands' scales")
+            raise self.refused(node, f"the bias '{name}' is not in units of the product of the operands' scales")
         bias = lifted(data, len(x.type.shape)) if shape is None else data.reshape(shape)
         return replace(x, offset=bias if x.offset is None else x.offset + bias)
 
     def _doubled(self, node: Node, x: Quantity) -> Quantity:
         """The same value in half units, in which quantize states biases that keep ties away."""
-        two = self._constant(f"{node.name}_two", np.full((1,) * len(x.type.shape), 2))
-        twice = self._emit(node, Mul(), x, two, stem=f"{node.name}_twice")
+        two = self.constant(f"{node.name}_two", np.full((1,) * len(x.type.shape), 2))
+        twice = self.emit(node, Mul(), x, two, stem=f"{node.name}_twice")
         offset = None if x.offset is None else 2 * x.offset
         return replace(x, name=twice.name, type=twice.type, scale=tuple(s / 2 for s in x.scale), zero=2 * x.zero,
                        offset=offset)
 
     def _sum(self, node: Node) -> Quantity:
-        a, b = self._operand(node, 0), self._operand(node, 1)
+        a, b = self.operand(node, 0), self.operand(node, 1)
         if (a.scale, a.axis if len(a.scale) > 1 else 0) != (b.scale, b.axis if len(b.scale) > 1 else 0):
-            raise self._refused(node, "the operands of add have different scales", "quantize both with one scale: quantize{...}")
-        return replace(self._emit(node, node.op, a, b), scale=a.scale, axis=a.axis, zero=a.zero + b.zero)
+            raise self.refused(node, "the operands of add have different scales",
+                               "quantize both with one scale: quantize{...}")
+        return replace(self.emit(node, node.op, a, b), scale=a.scale, axis=a.axis, zero=a.zero + b.zero)
 
     def _bound(self, node: Node, low: Fraction | None, high: Fraction | None) -> Quantity:
         """relu and clip stay pending; two in a row act one after the other."""
         name = node.operands[0]
         if name not in self.known:
-            raise self._refused(node, f"operand '{name}' of {node.op.name} is not quantized")
-        x = self._settled(name, node) if self.known[name].bounded else self.known[name]
+            raise self.refused(node, f"operand '{name}' of {node.op.name} is not quantized")
+        x = self.settled(name, node) if self.known[name].bounded else self.known[name]
         return replace(x, low=low, high=high)
 
     def _carried(self, node: Node) -> Quantity:
         """Ops that mean the same on integers and keep the encoding."""
-        x = self._operand(node, 0)
-        done = self._emit(node, node.op, x)
+        x = self.operand(node, 0)
+        done = self.emit(node, node.op, x)
         return replace(done, scale=x.scale, zero=x.zero, axis=self._moved_axis(node, x))
 
     def _moved_axis(self, node: Node, x: Quantity) -> int:
@@ -339,38 +255,42 @@ class Lowering:
         places = [i for i, n in enumerate(cast(TensorType, node.type).shape) if n == shape[x.axis]]
         kept = [i for i in places if int(np.prod(cast(TensorType, node.type).shape[:i])) == before]
         if isinstance(op, ReduceMax) or not kept:
-            raise self._refused(node, f"{op.name} mixes channels of different scale", "add a quantize before it")
+            raise self.refused(node, f"{op.name} mixes channels of different scale", "add a quantize before it")
         return kept[0]
 
     def _concat(self, node: Node) -> Quantity:
-        parts = [self._operand(node, i, channels=cast(Concat, node.op).axis) for i in range(len(node.operands))]
+        parts = [self.operand(node, i, channels=cast(Concat, node.op).axis) for i in range(len(node.operands))]
         if len({(p.scale, p.axis, p.zero) if len(p.scale) > 1 else (p.scale, p.zero) for p in parts}) > 1:
-            raise self._refused(node, "the operands of concat have different scales or zero points",
+            raise self.refused(node, "the operands of concat have different scales or zero points",
                                 "quantize them with one scale: quantize{...}")
         if len({p.type.format for p in parts}) > 1:
-            raise self._refused(node, "the operands of concat have different formats", "quantize them to one format")
-        return replace(self._emit(node, node.op, *parts), scale=parts[0].scale, axis=parts[0].axis, zero=parts[0].zero)
+            raise self.refused(node, "the operands of concat have different formats", "quantize them to one format")
+        return replace(self.emit(node, node.op, *parts), scale=parts[0].scale, axis=parts[0].axis, zero=parts[0].zero)
 
     def _gather(self, node: Node) -> Quantity:
         table, indices = node.operands
-        scale, zero = ONE_SCALE, 0
+        scale: Scale = ONE
+        zero = 0
         if table in self.static:
-            data, _, scale = self._source(node, table)
+            data, _, scale = self.source(node, table)
         else:
-            data = self._operand(node, 0, channels=-1)
+            data = self.operand(node, 0, channels=-1)
             scale, zero = data.scale, data.zero
         if len(scale) > 1:
-            raise self._refused(node, "the table has one scale a row or column", "quantize it with a single scale")
+            raise self.refused(node, "the table has one scale a row or column", "quantize it with a single scale")
         constant = self.graph.constants.get(indices)
-        index = self._shared(indices, constant.type, constant.data) if constant else self._operand(node, 1)
-        return replace(self._emit(node, node.op, data, index), scale=scale, zero=zero)
+        index = self.shared(indices, constant.type, constant.data) if constant else self.operand(node, 1)
+        return replace(self.emit(node, node.op, data, index), scale=scale, zero=zero)
 
 
-ONE_SCALE: tuple[Fraction, ...] = (Fraction(1),)
 _CLOSE = Fraction(1, 1 << 22)  # two roundings of a product to float32
 
 
-def _same_scales(a: tuple[Fraction, ...], b: tuple[Fraction, ...]) -> bool:
+def _finite(bound: float) -> Fraction | None:
+    return Fraction(bound) if np.isfinite(bound) else None
+
+
+def _same_scales(a: Scale, b: Scale) -> bool:
     """Whether scales are equal up to float32 rounding; one may be given for the tensor, the other by channel."""
     count = max(len(a), len(b))
     pairs = zip(a * (count // len(a)), b * (count // len(b)), strict=True)

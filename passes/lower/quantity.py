@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 import numpy as np
 
 from irc.graph import Constant
 from irc.types import Array, Encoding, IntArray, Integer, TensorType
 
-ONE = (Fraction(1),)
+Scale: TypeAlias = tuple[Fraction, ...]  # one entry, or one a channel
+ONE: Scale = (Fraction(1),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Quantity:
 
     name: str
     type: TensorType
-    scale: tuple[Fraction, ...] = ONE
+    scale: Scale = ONE
     axis: int = 1
     zero: int = 0
     offset: IntArray | None = None
@@ -44,7 +46,7 @@ class Quantity:
         return Encoding(tuple(float(s) for s in self.scale), self.zero, self.axis)
 
 
-def fractions(scale: Array) -> tuple[Fraction, ...]:
+def fractions(scale: Array) -> Scale:
     """Exact values of float scales; a single one when all are equal."""
     exact = tuple(Fraction(float(s)) for s in scale.reshape(-1))
     return exact[:1] if len(set(exact)) == 1 else exact
@@ -58,11 +60,6 @@ def centred(constant: Constant, zero: Constant | None, axis: int) -> tuple[IntAr
     data = constant.data - zero.data.reshape(shape)
     bits = max(int(-data.min() - 1).bit_length(), int(data.max()).bit_length(), 1) + 1
     return data, TensorType(Integer(True, bits), constant.type.shape)
-
-
-def nearest_even(value: Fraction) -> int:
-    """The nearest integer, ties to even."""
-    return round(value)
 
 
 def lifted(values: Array, rank: int) -> Array:

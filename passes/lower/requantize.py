@@ -46,7 +46,7 @@ class SelectRequantizers(Pass):
     ensures: ClassVar[Level | None] = Level.INTEGER
 
     method: str = field(
-        default="auto", metadata=option("hardware form; auto takes the cheaper", choices=("auto", "multiply", "threshold"))
+        default="auto", metadata=option("hardware form; auto: the cheaper", choices=("auto", "multiply", "threshold"))
     )
     terms: int = field(
         default=0, metadata=option("prefer multipliers of at most this many nonzero digits; 0: any", low=0, high=16)
@@ -67,7 +67,8 @@ class SelectRequantizers(Pass):
         if found is None or (self.method == "auto" and levels <= self._adders(chain, found)):
             made, how = thresholds(chain, steps, edit), f"threshold, {levels} steps"
         else:
-            made, how = multiplication(chain, found, edit), f"multiply_shift, shift {found.shift}, {found.digits} digits"
+            made = multiplication(chain, found, edit)
+            how = f"multiply_shift, shift {found.shift}, {found.digits} digits"
         context.note("requantizer", how, node=chain.node.name)
         edit.replace(chain.node, made)
         for absorbed in chain.absorbed:

@@ -5,8 +5,9 @@ smallest acc whose result is at least k. A multiplier m, offset b and shift s co
 
     m * T[k] + b >= k * 2^s    and    m * (T[k] - 1) + b < k * 2^s
 
-for every k that a reachable acc tells apart. For given m and s that is an interval of b; when it is not empty, equality
-is proven for every reachable accumulator, not tested. If (m, b, s) works so does (2m, 2b, s + 1): shifts can be bisected.
+for every k that a reachable acc tells apart. For given m and s that is an interval of b; when it is not empty,
+equality is proven for every reachable accumulator, not tested. If (m, b, s) works so does (2m, 2b, s + 1): shifts can
+be bisected.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ and after `quantize{weights=s5 activations=u8}`::
     r_dq: f32[1, 6, 24, 24] = dequantize(r_q, r_scale, r_zero)
 
 Results that only leave the network stay accumulators: they carry the most precise answer and need no hardware. What
-argmax compares is quantized to at least 16 bits. Already quantized weights and values are left as they are.
+argmax compares is quantized to at least 16 bits. Already quantized weights and values are left as they are. Beside
+layers with power-of-two weights, scales are powers of two, so that such a network needs no multiplier at all.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from typing import ClassVar
 from irc.diagnostics import error
 from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
-from irc.types import Format, Integer, Level
-from passes.layers import layers, tables
+from irc.types import Format, Integer, Level, PowerOfTwo
+from passes.layers import constant_of, layers, tables
 from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
 from passes.quantize.placement import Component, Placement
 from passes.quantize.rewrite import Rewrite
@@ -87,22 +88,28 @@ class Quantize(Pass):
     def _bits(self) -> int:
         return 1 if self.scales == "pot" else self.scale_bits
 
-    def _calibrate(self, graph: Graph, context: Context, components: Sequence[Component], form: Integer) -> list[Quantizer]:
+    def _calibrate(
+        self, graph: Graph, context: Context, components: Sequence[Component], form: Integer
+    ) -> list[Quantizer]:
         if not components:
             return []
-        data = context.calibration_for("quantize")
-        watches = [Watch(c.entries, c.floor) for c in components]
-        seen = observe(graph, data, watches)
+        seen = observe(graph, context.calibration_for("quantize"), [Watch(c.entries, c.floor) for c in components])
         forms = [Integer(True, max(16, form.bits)) if c.compared else form for c in components]
-        return [self._fit(s, f) for s, f in zip(seen, forms, strict=True)]
+        beside = beside_shifts(graph)
+        bits = [1 if c.members & beside else self._bits() for c in components]
+        return [self._fit(*row) for row in zip(seen, forms, bits, strict=True)]
 
-    def _fit(self, seen: Histogram, form: Integer) -> Quantizer:
-        bits = self._bits()
+    def _fit(self, seen: Histogram, form: Integer, bits: int) -> Quantizer:
         if self.calibration == "percentile":
             return fit_percentile(seen, form, bits, self.percentile)
-        if self.calibration == "mse":
-            return fit_mse(seen, form, bits)
-        return fit_minmax(seen, form, bits)
+        return fit_mse(seen, form, bits) if self.calibration == "mse" else fit_minmax(seen, form, bits)
+
+
+def beside_shifts(graph: Graph) -> frozenset[str]:
+    """Operands and results of layers with power-of-two weights: with power-of-two scales they need no multiplier."""
+    found = (layer for layer in layers(graph) if constant_of(graph, layer.weight))
+    shifts = (f for f in found if isinstance(graph.tensor(constant_of(graph, f.weight)).format, PowerOfTwo))
+    return frozenset(value for layer in shifts for value in (layer.x, layer.result))
 
 
 def checked(name: str, form: Format, signed: bool = False) -> Integer:

@@ -13,7 +13,7 @@ from irc.ops.linear import Conv
 from irc.ops.quantization import Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.types import Array, Float, IntArray, Integer, Shape, TensorType
-from passes.layers import Layer, per_channel
+from passes.layers import Layer, per_channel, restored
 from passes.quantize.calibration import Quantizer
 from passes.quantize.placement import CARRYING, Component
 from passes.quantize.scales import Grid, best_scale, largest_scale, odd_part, round_to
@@ -152,7 +152,7 @@ class Rewrite:
 
     def _quantized(self, name: str, axis: int, grid: Grid) -> Weight:
         data = self.graph.constants[name].data.astype(np.float64)
-        rows = data.reshape(1, -1) if axis < 0 else per_channel(data, axis)
+        rows = per_channel(data, axis)
         scale = self.choose(rows, self.form, grid)
         q = restored(round_to(rows, scale, self.form), data.shape, axis)
         return Weight(self._dequantized(name, self.form, q, scale, Float(32), max(axis, 0)), q, scale)
@@ -218,11 +218,3 @@ def ties(unit: Array, out: float, bound: Array) -> bool:
     In lowest terms n / d that needs an odd multiple of d / 2."""
     bottoms = [(Fraction(float(u)) / Fraction(out)).denominator for u in unit]
     return any(d % 2 == 0 and d // 2 <= b for d, b in zip(bottoms, np.broadcast_to(bound, len(bottoms)), strict=False))
-
-
-def restored(rows: IntArray, shape: Shape, axis: int) -> IntArray:
-    """The inverse of `per_channel`."""
-    if axis < 0:
-        return rows.reshape(shape)
-    moved = (shape[axis], *(n for i, n in enumerate(shape) if i != axis))
-    return np.asarray(np.moveaxis(rows.reshape(moved), 0, axis))
