@@ -9,7 +9,7 @@ from backends.hls.dot import emit_matvec
 from backends.hls.elementwise import emit_map, emit_threshold
 from backends.hls.site import Code, Feed, Site
 from backends.hls.statements import PIPELINE, UNROLL, Lines, counter, index, loop, partition
-from backends.hls.storage import computed_type, converted, stored_type
+from backends.hls.storage import INT32, computed_type, converted, stored_type
 from backends.hls.windows import each_position, element, emit_window, gather, position
 from irc.operation import Op
 from irc.ops.matvec import MatVec
@@ -30,9 +30,9 @@ def emit_reduce(site: Site) -> Code:
     seen = f"{element(site.feed, index((counter('tap', op.taps), op.channels), (channel, 1)))}"
     step = f"best[{channel}] + a" if op.function == "sum" else f"a > best[{channel}] ? a : best[{channel}]"
     seen = converted(seen, stored_type(site.feed.stream.format), work)
-    update = [f"const {work} a = {seen};", f"const {work} unit = {'tap == 0 ? a : ' if op.taps > 1 else ''}"
-              f"{f'({step})' if op.taps > 1 else 'a'};", f"best[{channel}] = unit;"]
-    store = f"y[{index((position(site.feed), op.channels), (channel, 1))}] = {converted('unit', work, site.outputs[0].type)};"
+    first = f"tap == 0 ? a : ({step})" if op.taps > 1 else "a"
+    update = [f"const {work} a = {seen};", f"const {work} unit = {first};", f"best[{channel}] = unit;"]
+    store = site.store(index((position(site.feed), op.channels), (channel, 1)), "unit", work)
     last = [f"if (tap == {op.taps - 1}) {{", f"    {store}", "}"] if op.taps > 1 else [store]
     lane = loop("lane", lanes, [*update, *last], UNROLL)
     taps = loop("tap", op.taps, loop("channel", op.channels // lanes, lane, PIPELINE))
@@ -54,7 +54,7 @@ def emit_argmax(site: Site) -> Code:
             "if (label == 0 || a > best) {", "    best = a;", "    unit = label;", "}"]
     search = loop("label", op.classes, take, PIPELINE) if op.classes > 1 else []
     start = [f"{work} best = 0;", "int32_t unit = 0;"] if op.classes > 1 else ["const int32_t unit = 0;", "(void)x;"]
-    store = f"y[{position(site.feed)}] = ({site.outputs[0].type})unit;"
+    store = site.store(position(site.feed), "unit", INT32)
     return Code(each_position(site, [*start, *search, store]))
 
 
@@ -69,7 +69,7 @@ def emit_embed(site: Site) -> Code:
     row += [f"const {work} row = {guard if site.feed.stream.format.maximum >= rows else 'unit'};"]
     at = index((counter("element", count // lanes), lanes), (counter("lane", lanes), 1))
     entry = f"{rom.name}[row][{at}]"
-    copy = f"y[{index((place, count), (at, 1))}] = {converted(entry, stored_type(rom.format), site.outputs[0].type)};"
+    copy = site.store(index((place, count), (at, 1)), entry, stored_type(rom.format))
     body = loop("element", count // lanes, loop("lane", lanes, [copy], UNROLL), PIPELINE)
     return Code(loop("position", site.stream.positions, [*row, *body]))
 
@@ -90,7 +90,7 @@ def _part(site: Site, name: str, feed: Feed, channels: int, offset: int) -> Line
     at = index((counter("channel", channels // lanes), lanes), (counter("lane", lanes), 1))
     to = index((place, total), (str(offset), 1), (at, 1))
     source = f"{name}[{index((place, channels), (at, 1))}]"
-    copy = f"y[{to}] = {converted(source, feed.buffer.type, site.outputs[0].type)};"
+    copy = site.store(to, source, feed.buffer.type)
     return loop("channel", channels // lanes, loop("lane", lanes, [copy], UNROLL), PIPELINE)
 
 
@@ -99,7 +99,8 @@ def emit_copy(site: Site) -> Code:
     lanes, size = site.feed.stream.lanes, site.feed.buffer.size
     at = index((counter("element", size // lanes), lanes), (counter("lane", lanes), 1))
     source = site.feed.buffer.type
-    copies = [f"{y}[{at}] = {converted(f'x[{at}]', source, buffer.type)};" for y, buffer in zip(site.results(), site.outputs, strict=True)]
+    copies = [f"{y}[{at}] = {converted(f'x[{at}]', source, buffer.type)};"
+              for y, buffer in zip(site.results(), site.outputs, strict=True)]
     return Code(loop("element", size // lanes, loop("lane", lanes, copies, UNROLL), PIPELINE))
 
 

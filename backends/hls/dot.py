@@ -40,7 +40,7 @@ def _folded(site: Site, op: MatVec) -> Code:
     level = "fold" if folds > 1 else "group" if groups > 1 else "position"
     row = index((counter("group", groups), op.pe), (counter("unit", op.pe), 1))
     unit = counter("unit", op.pe)
-    store = f"y[{index((position(site.feed), rows), (row, 1))}] = {converted(f'sum[{unit}]', work, site.outputs[0].type)};"
+    store = site.store(index((position(site.feed), rows), (row, 1)), f"sum[{unit}]", work)
     body = [f"{work} sum[{op.pe}];", *partition("sum", op.pe)]
     body += loop("unit", op.pe, [f"sum[{unit}] = 0;"], UNROLL)
     body += loop("fold", folds, _products(site, op, work, row), *_when(level == "fold"))
@@ -89,12 +89,12 @@ def _wired(site: Site, op: MatVec) -> Code:
     weight = site.roms[site.node.operands[1]].constant
     roots = op.dots(stream, weight)
     used, work = variables(*roots), computed_type(stream.format.minimum, stream.format.maximum)
-    reads = [f"const {work} x{k} = ({work}){element(site.feed, str(k) if k else '0')};"
+    reads = [f"const {work} x{k} = {converted(element(site.feed, str(k)), stored_type(stream.format), work)};"
              for k in range(stream.elements) if f"x{k}" in used]
     lines, results = print_datapath(*roots)
     rows = len(results)
-    stores = [f"y[{index((position(site.feed), rows), (str(o), 1))}] = ({site.outputs[0].type}){text};"
-              for o, text in enumerate(results)]
+    stores = [site.store(index((position(site.feed), rows), (str(o), 1)), text, expression_type(root))
+              for o, (root, text) in enumerate(zip(roots, results, strict=True))]
     unused = [] if reads or site.feed.window else ["(void)x;"]
     return Code([*unused, *each_position(site, [*reads, *lines, *stores], PIPELINE)], gather(site))
 

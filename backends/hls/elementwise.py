@@ -7,7 +7,7 @@ from typing import cast
 from backends.hls.datapath import expression_type, print_datapath, variables
 from backends.hls.site import Code, Site
 from backends.hls.statements import PIPELINE, UNROLL, Lines, counter, function, index, loop, partition
-from backends.hls.storage import Rom, computed_type, converted, literal, stored_type, widest
+from backends.hls.storage import INT32, Rom, computed_type, converted, literal, stored_type, widest
 from irc import expression as ex
 from irc.graph import Constant
 from irc.ops.matvec import weight_variable
@@ -31,7 +31,8 @@ def emit_map(site: Site) -> Code:
                *((f"{rom.name}[{_channel(site, op)}]", rom.format) for rom in tables)]
     loads = [f"const {expression_type(e)} {e.name} = {converted(text, stored_type(stored), expression_type(e))};"
              for e, (text, stored) in zip([element, *read], sources, strict=True)]
-    store = f"y[{_at(site, op)}] = {site.name}_lane({', '.join(e.name for e in [element, *read])});"
+    call = f"{site.name}_lane({', '.join(e.name for e in [element, *read])})"
+    store = site.store(_at(site, op), call, site.outputs[0].type)
     return Code(_each_element(site, op, [*loads, store], tables), _datapath(site, root, [element, *read]))
 
 
@@ -87,6 +88,6 @@ def emit_threshold(site: Site) -> Code:
     channel = _channel(site, op) if in_table(rom.constant) else "0"
     count = f"level += a >= ({work}){rom.name}[{channel}][{counter('step', steps)}] ? 1 : 0;"
     body = [f"const {work} a = ({work})x[{_at(site, op)}];", f"int32_t level = {literal(op.low)};",
-            *loop("step", steps, [count], UNROLL), f"y[{_at(site, op)}] = ({site.outputs[0].type})level;"]
+            *loop("step", steps, [count], UNROLL), site.store(_at(site, op), "level", INT32)]
     tables = [f"IRC_PARTITION_ALL({rom.name}, 2)"]
     return Code([*tables, *_each_element(site, op, body, [rom] if in_table(rom.constant) else [])])

@@ -12,7 +12,7 @@ KEYWORDS = re.compile(r"""(?x)
     static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|
     typeof|union|unsigned|using|virtual|void|volatile|wchar_t|while|xor|xor_eq""")
 # names of the usual headers, and anything that looks like a macro, a stdint type or a name of the support layer
-HEADERS = re.compile(r"main|linux|unix|errno|assert|stdin|stdout|stderr|[A-Z0-9_]+|u?int\w*_t|(irc|hls)(_\w*)?", re.ASCII)
+HEADERS = re.compile(r"main|linux|unix|errno|assert|std(in|out|err)|[A-Z0-9_]+|u?int\w*_t|(irc|hls)(_\w*)?", re.ASCII)
 LONGEST = 48  # C99 tells internal names apart by 63 characters; suffixes come on top
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.hls.statements import Lines
-from backends.hls.storage import Buffer, Rom
+from backends.hls.storage import Buffer, Rom, converted
 from irc.graph import Node
 from irc.ops.window import Window
 from irc.types import StreamType
@@ -43,6 +43,10 @@ class Site:
         found = self.node.type
         assert isinstance(found, StreamType), "actors make streams"
         return found
+
+    def store(self, at: str, text: str, source: str) -> str:
+        """The statement that stores `text`, of type `source`, as element `at` of the first result."""
+        return f"y[{at}] = {converted(text, source, self.outputs[0].type)};"
 
     def inputs(self) -> list[str]:
         """Names of the input parameters: `x`, or `x_0`, `x_1`, ..."""
