@@ -72,7 +72,13 @@ class Op:
         variadic = any(o.variadic for o in self.operands)
         if len(operands) < required or (len(operands) > len(self.operands) and not variadic):
             raise TypeError(f"{self.name} takes {signature(type(self))}, not {len(operands)} operands")
-        types = self.infer(*operands)
+        for formal, given in zip(self.operands, operands, strict=False):
+            if given is None and not formal.optional:
+                raise TypeError(f"operand '{formal.name}' of {self.name} is missing")
+        try:
+            types = self.infer(*operands)
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as problem:  # such as a stride of 0
+            raise TypeError(f"{self.name} cannot have these operands and attributes ({problem})") from problem
         return types if isinstance(types, tuple) else (types,)
 
 
