@@ -111,3 +111,9 @@ def test_unknown_backend_names_the_nearest() -> None:
 def test_own_passes_are_registered_like_any_plug_in() -> None:
     assert {"fold", "quantize", "dataflow", "idle"} <= set(plugins.pass_names())
     assert {"verilog", "hls", "sim"} <= set(plugins.backend_names())
+
+
+@pytest.mark.parametrize("text", ["idle @ " + "!" * 5000 + "first", "demo{sizes=" + "[" * 5000 + "]" * 5000 + "}"])
+def test_deep_nesting_is_refused(text: str) -> None:
+    with pytest.raises(IrcError, match=r"E301.*nested too deeply"):
+        parse_pipeline(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +177,14 @@ def test_broken_side_file_is_e101(tmp_path: Path) -> None:
         load_graph(tmp_path / "g.irc")
 
 
+
+
+@given(st.text("graph at model{}inout:=f32[],()_\"\n #", max_size=60))
+def test_any_text_is_read_or_refused_with_a_diagnostic(text: str) -> None:
+    with contextlib.suppress(IrcError):
+        read_graph(text)
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(IrcError, match=r"E201.*nested too deeply"):
+        read_graph(f"graph g at model {{\n  const c: f32[] = {'[' * 5000}1{']' * 5000}\n}}")

@@ -40,7 +40,10 @@ class Step:
 
 def parse_pipeline(text: str, file: str = "") -> tuple[Step, ...]:
     """The steps of a pipeline text. Raises E301 to E304, E307 with line and column; includes are relative to `file`."""
-    return tuple(_Reader(text, file, (str(Path(file).resolve()),) if file else ()).steps())
+    try:
+        return tuple(_Reader(text, file, (str(Path(file).resolve()),) if file else ()).steps())
+    except RecursionError:
+        raise error("E301", "the pipeline is nested too deeply", file=file) from None
 
 
 def options_of(cls: type[Pass]) -> dict[str, str]:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def read_graph(text: str, constants: Mapping[str, Array] | None = None, file: str = "") -> Graph:
     """Read and verify the text of a graph; `constants` holds the large ones by key. Raises E201 to E203."""
     tree = parse(load_parser("irc.text", "ir.lark"), text, "E201", file)
-    return _Reader(constants or {}, file).graph(tree)
+    try:
+        return _Reader(constants or {}, file).graph(tree)
+    except RecursionError:
+        raise error("E201", "a value is nested too deeply", file=file) from None
 
 
 class _Reader:
@@ -118,12 +121,18 @@ class _Reader:
         except ValueError as problem:
             raise self.fail("E202", form, str(problem)) from None
         sizes = self.typed(shape, tuple[int, ...])
+        if min(sizes, default=0) < 0:
+            raise self.fail("E202", shape, "a size is negative")
         if cast("Tree[Token]", tree).data == "tensor":
             return TensorType(format, sizes)
         if len(sizes) != 2 or "f" in str(form):
             raise self.fail("E202", tree, "a stream is an integer format with [positions, elements]")
         values = {str(o.children[0]): self.typed(o.children[1], int) for o in options}
-        return StreamType(cast(Any, format), *sizes, **values)
+        found = StreamType(cast(Any, format), *sizes, **values)
+        least = min(found.positions, found.elements, found.lanes, found.repeat, found.depth)
+        if least < 1 or found.elements % found.lanes:
+            raise self.fail("E202", tree, f"'{found}' has a number below 1, or lanes that do not divide the elements")
+        return found
 
     def read_input(self, name: Syntax, type: Syntax, *options: Syntax) -> None:
         found = self.type(type)
