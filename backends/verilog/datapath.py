@@ -59,6 +59,7 @@ class Pipeline:
         """Operand `e` as it stands in `stage`, at width `to`."""
         if e.kind is Kind.CONSTANT:
             return literal(e.value, to)
+        self.module.lossy = self.module.lossy or to < e.bits
         return extended(self._raw(e, stage), e.bits, e.signed if signed is None else signed, to)
 
     def _raw(self, e: Expression, stage: int) -> str:

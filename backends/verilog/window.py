@@ -140,7 +140,7 @@ def _bounded(m: Module, name: str, op: Window, axis: int, nest: Sequence[Loop], 
             wide = smallest_integer(start, max(-offset, 0)).bits
             wide = max(wide, bits if signed else bits + 1)
             tests.append(f"$signed({extended(name, bits, signed, wide)}) >= -{wide}'sd{offset}" if offset else
-                         f"!{name}[{bits - 1}]" if signed else "1'b1")
+                         f"!{name}" + (f"[{bits - 1}]" if bits > 1 else "") if signed else "1'b1")
         if reach + offset >= size:
             limit = size - 1 - offset
             wide = max(smallest_integer(min(limit, -1), max(limit, 0)).bits, bits + (not signed))

@@ -66,17 +66,21 @@ class StreamConcat(Actor):
 
 @operation("width", "x", levels=DATAFLOW)
 class Width(Actor):
-    """The same elements with `lanes` a token: tokens are cut into equal parts, or joined."""
+    """The same elements with `lanes` a token: tokens are cut into equal parts, or joined. Where `lanes` does not divide
+    the elements of a position, a token becomes a position of its own."""
 
     lanes: int
 
     def infer(self, x: StreamType) -> StreamType:
-        if (x.lanes % self.lanes and self.lanes % x.lanes) or x.repeat != 1 or x.elements % self.lanes:
+        total = x.positions * x.elements
+        if (x.lanes % self.lanes and self.lanes % x.lanes) or x.repeat != 1 or total % self.lanes:
             raise TypeError(f"{x} cannot be changed to {self.lanes} lanes in one step")
+        if x.elements % self.lanes:
+            return StreamType(x.format, total // self.lanes, self.lanes, self.lanes)
         return replace(x, lanes=self.lanes, depth=2)
 
     def evaluate(self, x: Array) -> Array:
-        return x
+        return x if x.shape[2] % self.lanes == 0 else x.reshape(len(x), -1, self.lanes)
 
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],
                 roms: Sequence[Constant]) -> Firings:

@@ -151,7 +151,7 @@ class _Lowering:
         return cast(Integer, self.graph.tensor(node.name).format)
 
     def parameter(self, layout: Layout, value: Array, stem: str, type: TensorType, channels: int) -> str:
-        """A constant that broadcasts over a tensor [n trailing axes kept], in stream order: [1, ...] or [channels, ..]."""
+        """A constant that broadcasts over a tensor, in stream order: [1, ...] or [channels, ...]."""
         rank = len(layout.shape)
         tail = value.shape[rank:]
         spread = np.broadcast_to(value, (*layout.shape, *tail)).reshape(-1, *tail)[layout.order]

@@ -1,0 +1,1 @@
+"""Passes on streams: folding and FIFO depths."""
