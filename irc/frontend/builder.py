@@ -83,12 +83,12 @@ class Builder:
         except TypeError as problem:
             raise error("E106", str(problem)) from None
         assert isinstance(type, TensorType)
+        for operand in operands:
+            self._check_finite(operand)
         if self._folds(op, operands, type):
             return self._fold(op, operands, type, source)
         if not type.size:
             raise error("E106", f"the result is an empty tensor, {type}")
-        for operand in operands:
-            self._check_finite(operand)
         name = self._names.fresh(source.stem)
         self._nodes.append(Node((name,), op, operands, (type,), source.origin))
         self.types[name] = type

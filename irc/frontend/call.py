@@ -59,9 +59,9 @@ class Call:
 
     def axis(self, axis: int, rank: int) -> int:
         """`axis` counted from the front; E106 when there is none."""
-        if not -rank <= axis < max(rank, 1):
+        if not -rank <= axis < rank:
             raise error("E106", f"axis {axis} is not an axis of a tensor of {rank} axes")
-        return axis % rank if rank else 0
+        return axis % rank
 
     def constant(self, index: int) -> Array | None:
         """The data of a constant input, None when the input is left out, E104 when it is computed."""
@@ -76,7 +76,9 @@ class Call:
     def integers(self, index: int) -> tuple[int, ...] | None:
         """A constant input that holds integers (axes, shapes, pads), as a tuple."""
         data = self.constant(index)
-        return None if data is None else tuple(int(v) for v in data.reshape(-1))
+        if data is not None and data.dtype.kind == "f":
+            raise self.refusal(f"input {index} ('{self.node.input[index]}') must hold integers")
+        return None if data is None else tuple(data.reshape(-1).tolist())
 
     def attribute(self, name: str, default: T) -> T:
         """An attribute of the type of `default`."""

@@ -51,9 +51,10 @@ def _simplified(graph: Graph, context: Context) -> Graph:
     makers: dict[str, Node] = {}
     seen: dict[object, str] = {}
     for original in graph.nodes:
-        node = _shortened(_rewired(original, alias), makers)
-        same = _same_value(node, makers, graph) if context.selected(original) else None
-        same = same or seen.setdefault((node.op, node.operands, node.types), node.name)
+        node, same = _rewired(original, alias), original.name
+        if context.selected(original):
+            node = _shortened(node, makers)
+            same = _same_value(node, makers, graph) or seen.setdefault((node.op, node.operands, node.types), same)
         if same != node.name:
             alias[node.name] = same
             edit.replace(original)

@@ -84,15 +84,18 @@ def _evaluate(walk: Walk, node: Node) -> None:
 
 def _transpose(walk: Walk, node: Node) -> None:
     """transpose(dequantize(constant)) becomes dequantize(transposed constant)."""
-    below = walk.sole(node.operands[0])
+    below = walk.nodes.get(node.operands[0])
     data = walk.data(below.operands[0]) if below and isinstance(below.op, Dequantize) else None
     if below is None or data is None or not isinstance(below.op, Dequantize) or not isinstance(node.op, Transpose):
         walk.put(node)
         return
+    if walk.uses[below.name] == 1:
+        walk.remove(below)
+    else:
+        walk.uses[below.operands[0]] += 1  # so the constant that stays keeps its name
     per_channel = walk.type(below.operands[1]).size > 1
     axis = node.op.perm.index(below.op.axis) if per_channel else below.op.axis
     moved = walk.constant(below.operands[0], data.transpose(node.op.perm))
-    walk.remove(below)
     walk.put(replace(node, op=Dequantize(axis), operands=(moved, *below.operands[1:])))
 
 

@@ -11,7 +11,7 @@ from irc.frontend.table import operator
 from irc.frontend.tensors import element_format
 from irc.ops.elementwise import Add, Div, Mul, Sub
 from irc.ops.quantization import Dequantize
-from irc.types import Float, Format, Integer
+from irc.types import Array, Float, Format, Integer
 
 _BINARY = {"Add": Add(), "Sub": Sub(), "Mul": Mul()}
 
@@ -51,13 +51,23 @@ def cast_to(call: Call) -> str:
     have = call.type(value).format
     data = call.builder.data(value)
     if data is not None:
-        return value if to == have else call.make(data.astype(to.dtype), to)
+        return value if to == have else call.make(_converted(call, data, to), to)
     if isinstance(to, Float) and isinstance(have, Integer):
         return call.emit(Dequantize(), value, call.real(1.0, "scale"))
     if not _same_numbers(have, to):
         raise call.refusal(f"a conversion from {have} to {to} changes numbers",
                            "Use QuantizeLinear, which says how to round and clip.")
     return value
+
+
+def _converted(call: Call, data: Array, to: Format) -> Array:
+    """A constant in another format: reals are cut toward zero, any number but zero is true."""
+    if not isinstance(to, Integer):
+        return data.astype(to.dtype)
+    cut = (data != 0).astype(np.int64) if to.bits == 1 else np.trunc(data)
+    if not np.isfinite(cut).all() or not to.holds(cut):
+        raise call.refusal(f"a constant has values outside {to}")
+    return cut.astype(to.dtype)
 
 
 def _same_numbers(have: Format, to: Format) -> bool:
