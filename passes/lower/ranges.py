@@ -72,11 +72,12 @@ def _result(node: Node, operands: list[Interval], graph: Graph) -> Interval:
     x, shape = operands[0], cast(TensorType, node.type).shape
     match node.op:
         case Add():
-            return _aligned(operands, lambda a, b: (a.low + b.low, a.high + b.high))
+            return _sum(*_aligned(operands))
         case Sub():
-            return _aligned(operands, lambda a, b: (a.low - b.high, a.high - b.low))
+            a, b = _aligned(operands)
+            return Interval(a.low - b.high, a.high - b.low)
         case Mul():
-            return _aligned(operands, _product)
+            return _product(*_aligned(operands))
         case Conv():
             return _conv(node.op, x, graph.constants[node.operands[1]].data, operands[2:], len(shape))
         case MatMul():
@@ -84,7 +85,7 @@ def _result(node: Node, operands: list[Interval], graph: Graph) -> Interval:
         case Relu() | Clip() | Requantize() | MultiplyShift() | Threshold():
             return _monotone(node, operands, shape)
         case MaxPool():
-            return Interval(_flat(x.low, np.min), _flat(x.high, np.max))
+            return _flat(x)
         case ReduceMax():
             return Interval(_reduced(x.low, node.op), _reduced(x.high, node.op))
         case ArgMax():
@@ -102,23 +103,28 @@ def _result(node: Node, operands: list[Interval], graph: Graph) -> Interval:
             return whole(cast(TensorType, node.type))
 
 
-def _aligned(operands: list[Interval], bounds: object) -> Interval:
+def _aligned(operands: list[Interval]) -> tuple[Interval, Interval]:
+    """Both intervals with as many axes as the larger one."""
     rank = max(i.low.ndim for i in operands)
     a, b = (Interval(_lift(i.low, rank), _lift(i.high, rank)) for i in operands)
-    return Interval(*bounds(a, b))  # type: ignore[operator]
+    return a, b
+
+
+def _sum(a: Interval, b: Interval) -> Interval:
+    return Interval(a.low + b.low, a.high + b.high)
 
 
 def _lift(a: IntArray, rank: int) -> IntArray:
     return a.reshape((1,) * (rank - a.ndim) + a.shape)
 
 
-def _product(a: Interval, b: Interval) -> tuple[IntArray, IntArray]:
+def _product(a: Interval, b: Interval) -> Interval:
     corners = np.stack(np.broadcast_arrays(a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high))
-    return corners.min(axis=0), corners.max(axis=0)
+    return Interval(corners.min(axis=0), corners.max(axis=0))
 
 
 def _conv(op: Conv, x: Interval, weight: IntArray, bias: list[Interval], rank: int) -> Interval:
-    low, high = (_flat(x.low, np.min), _flat(x.high, np.max))
+    low, high = _flat(x).low, _flat(x).high
     if any(op.pads):
         low, high = np.minimum(low, op.pad_value), np.maximum(high, op.pad_value)
     inputs = weight.shape[1]
@@ -132,9 +138,10 @@ def _conv(op: Conv, x: Interval, weight: IntArray, bias: list[Interval], rank: i
     return Interval(least.reshape(shape), most.reshape(shape))
 
 
-def _flat(a: IntArray, extreme: object) -> IntArray:
+def _flat(x: Interval) -> Interval:
     """Spatial axes merged into one bound."""
-    return cast(IntArray, extreme(a, axis=tuple(range(2, a.ndim)), keepdims=True))  # type: ignore[operator]
+    spatial = tuple(range(2, x.low.ndim))
+    return Interval(x.low.min(axis=spatial, keepdims=True), x.high.max(axis=spatial, keepdims=True))
 
 
 def _matmul(x: Interval, y: Interval, node: Node, graph: Graph) -> Interval:

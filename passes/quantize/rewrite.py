@@ -170,7 +170,7 @@ class Rewrite:
         channels = self.graph.tensor(layer.result).shape[layer.axis]
         data = self.graph.constants[layer.bias].data if layer.bias else np.zeros(1)
         real, unit = np.broadcast_to(data.astype(np.float64).reshape(-1), channels), weight.scale * step
-        bound = reach(weight.q, layer.weight_axis, self._largest.get(layer.x, 1 << 16)) + np.abs(real / unit)
+        bound: Array = reach(weight.q, layer.weight_axis, self._largest.get(layer.x, 1 << 16)) + np.abs(real / unit)
         half = bool(out) and ties(unit, out, bound)
         if not half and not layer.bias:
             return
@@ -216,5 +216,5 @@ def ties(unit: Array, out: float, bound: Array) -> bool:
     """Whether an integer up to `bound`, times unit / out, can be an integer and a half.
 
     In lowest terms n / d that needs an odd multiple of d / 2."""
-    bottoms = [(Fraction(float(u)) / Fraction(out)).denominator for u in unit]
-    return any(d % 2 == 0 and d // 2 <= b for d, b in zip(bottoms, np.broadcast_to(bound, len(bottoms)), strict=False))
+    ratios = (Fraction(float(u)) / Fraction(out) for u in np.broadcast_to(unit, bound.shape))
+    return any(r.denominator % 2 == 0 and r.denominator // 2 <= b for r, b in zip(ratios, bound, strict=True))
