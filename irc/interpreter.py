@@ -54,7 +54,10 @@ def computed(data: Array) -> Array:
 def run_node(node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
     """Evaluate one node on its operands' values and check the results against the declared types."""
     operands = [values[o] if o != MISSING else None for o in node.operands]
-    found = node.op.evaluate(*operands)
+    try:
+        found = node.op.evaluate(*operands)
+    except OverflowError as problem:
+        raise error("E202", str(problem), node=node.name, operator=node.op.name) from None
     results = found if isinstance(found, tuple) else (found,)
     for value, declared in zip(results, node.types, strict=True):
         _check(node, value, declared)
@@ -65,7 +68,9 @@ def _check(node: Node, value: Array, declared: Type) -> None:
     name, op = node.name, node.op.name
     shape = declared.shape if isinstance(declared, TensorType) else (declared.positions, declared.elements)
     if value.shape[1:] != shape:
-        raise error("E202", f"the value has shape {list(value.shape[1:])}, declared is {declared}", node=name, operator=op)
+        found = f"the value has shape {list(value.shape[1:])}, declared is {declared}"
+        raise error("E202", found, node=name, operator=op)
     form = declared.format
     if not isinstance(form, Float) and (isinstance(declared, StreamType) or value.size) and not form.holds(value):
-        raise error("E202", f"a value in [{value.min()}, {value.max()}] leaves its format {form}", node=name, operator=op)
+        found = f"a value in [{value.min()}, {value.max()}] leaves its format {form}"
+        raise error("E202", found, node=name, operator=op)
