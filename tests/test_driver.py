@@ -15,10 +15,10 @@ from irc.graph import Constant, Graph
 from irc.interpreter import evaluate
 from irc.pipeline.contract import Checker, distance
 from irc.pipeline.driver import Outcome, run_pipeline, steps_to
-from irc.pipeline.language import Step
+from irc.pipeline.language import Step, parse_pipeline
 from irc.pipeline.selector import Name, Operation
 from irc.pipeline.step import Context, Contract, Exact, Lossy, Pass, Within
-from irc.samples import bind
+from irc.samples import bind, load_samples, present
 from irc.text import load_graph, read_graph
 from irc.types import Array, Level
 
@@ -291,3 +291,20 @@ def test_each_graph_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract, "evaluate", lambda graph, feeds, **_: graphs.append(graph) or evaluate(graph, feeds))
     run(MODEL, *(step(Lossy(), edited(f"{k}.0]]", f"{k + 1}.0]]")) for k in (4, 5, 6)))
     assert len(graphs) == 4
+
+
+def test_lenet_comes_down_to_dataflow_and_answers_as_onnxruntime() -> None:
+    import onnxruntime
+
+    from irc.frontend.reader import read_onnx
+
+    examples = Path(__file__).parent.parent / "examples" / "data"
+    data = {"image": load_samples(examples / "mnist.npz")["image"][:100]}
+    steps = parse_pipeline("quantize{weights=s8 activations=u8}, to-integer, to-dataflow")
+    outcome = run_pipeline(read_onnx(examples / "mnist_lenet.onnx"), steps, calibration=data)
+    found = present(outcome.graph, evaluate(outcome.graph, bind(outcome.graph, data)))["logits"]
+    session = onnxruntime.InferenceSession(examples / "mnist_lenet.onnx")
+    expected = np.concatenate([session.run(None, {"image": image[None]})[0] for image in data["image"]])
+    assert outcome.graph.level is Level.DATAFLOW
+    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.99
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()

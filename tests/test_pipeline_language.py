@@ -11,7 +11,7 @@ from golden import Case, golden
 
 from irc.diagnostics import IrcError
 from irc.pipeline import plugins
-from irc.pipeline.language import parse_pipeline
+from irc.pipeline.language import options_of, parse_pipeline
 from irc.text import read_graph
 from irc.text.values import print_value
 
@@ -117,3 +117,16 @@ def test_own_passes_are_registered_like_any_plug_in() -> None:
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(IrcError, match=r"E301.*nested too deeply"):
         parse_pipeline(text)
+
+
+def test_options_are_described_in_words() -> None:
+    described = {o.name: (o.takes, o.default) for o in options_of(plugins.find_pass("demo"))}
+    assert described == {
+        "ratio": ("a number from 0 to 1", "0.5"),
+        "block": ("a whole number or none from 1", "none"),
+        "mode": ("mean, median", "mean"),
+        "format": ("a number format such as s8 or f32", "s8"),
+        "only": ("an integer format such as s8", "u8"),
+        "sizes": ("a list such as [a whole number] from 1 to 64", "[]"),
+        "exact": ("true or false", "false"),
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ from irc.pipeline import plugins, selector
 from irc.pipeline.selector import Both, Either, Everything, Negation, Selector, Weighted
 from irc.pipeline.step import Pass
 from irc.text.syntax import at, load_parser, parse
-from irc.text.values import Plain, field_types, is_required, plain, show, typed, unquoted
+from irc.text.values import Plain, describe, field_types, is_required, plain, print_value, show, typed, unquoted
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -46,9 +46,27 @@ def parse_pipeline(text: str, file: str = "") -> tuple[Step, ...]:
         raise error("E301", "the pipeline is nested too deeply", file=file) from None
 
 
-def options_of(cls: type[Pass]) -> dict[str, str]:
-    """Each option of a pass with its one line of help."""
-    return {f.name: str(f.metadata.get("help", "")) for f in fields(cast(Any, cls))}
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a pass, in words: what it takes, and its default as the pipeline language writes it."""
+
+    name: str
+    takes: str
+    default: str
+    help: str
+
+
+def options_of(cls: type[Pass]) -> tuple[Option, ...]:
+    """The options of a pass, for help texts."""
+    return tuple(_option(f, field_types(cls)[f.name]) for f in fields(cast(Any, cls)))
+
+
+def _option(entry: Field[Any], wanted: Any) -> Option:
+    low, high, choices = (entry.metadata.get(key) for key in ("low", "high", "choices"))
+    limits = [f"{word} {limit:g}" for word, limit in (("from", low), ("to", high)) if limit is not None]
+    takes = ", ".join(choices) if choices else " ".join((describe(wanted), *limits))
+    default = "" if is_required(entry) else print_value(entry.default).strip('"')
+    return Option(entry.name, takes, default, str(entry.metadata.get("help", "")))
 
 
 class _Reader:

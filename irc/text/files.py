@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def load_graph(path: Path | str) -> Graph:
     return read_graph(text, read_npz(side) if side.exists() else {}, str(source))
 
 
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+def write_npz(path: Path | BinaryIO, arrays: Mapping[str, Array]) -> None:
     """An `.npz` file that depends on the arrays alone; integers in the narrowest dtype, any string a key."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in arrays.items():

@@ -174,7 +174,15 @@ def _typed_union(value: Plain, members: tuple[Any, ...]) -> Any:
             return typed(value, member)
         except ValueError:
             continue
-    raise ValueError(f"{show(value)} is not {' or '.join(dict.fromkeys(map(describe, members)))}")
+    raise ValueError(f"{show(value)} is not {' or '.join(_alternatives(members))}")
+
+
+def _alternatives(members: tuple[Any, ...]) -> Iterator[str]:
+    """The members of a union in words; all number formats together are one."""
+    together = set(FORMATS) <= set(members)
+    if together:
+        yield "a number format such as s8 or f32"
+    yield from (describe(member) for member in members if not (together and member in FORMATS))
 
 
 def _typed_format(value: Plain, members: tuple[Any, ...]) -> Format:
@@ -254,6 +262,8 @@ def describe(wanted: Any) -> str:
     """What an annotation asks for, in words."""
     if wanted in _WORDS:
         return _WORDS[wanted]
+    if typing.get_origin(wanted) in (types.UnionType, typing.Union):
+        return " or ".join(_alternatives(typing.get_args(wanted)))
     if typing.get_origin(wanted) is tuple:
         members = [m for m in typing.get_args(wanted) if m is not Ellipsis]
         return f"a list such as [{', '.join(map(describe, members))}]"
