@@ -78,9 +78,10 @@ def _shift_product(site: Site, rom: Rom, work: str) -> Lines:
     if not isinstance(form, PowerOfTwo):
         return []
     a = ex.variable("a", x.minimum, x.maximum)
-    lines, (result,) = print_datapath(product(a, weight_variable("weight", form), form))
+    root = product(a, weight_variable("weight", form), form)
+    lines, (text,) = print_datapath(root)
     head = f"static {work} {site.name}_product({expression_type(a)} a, {_code_type(rom)} weight)"
-    return [*function(head, [*lines, f"return ({work}){result};"]), ""]
+    return [*function(head, [*lines, f"return {converted(text, expression_type(root), work)};"]), ""]
 
 
 def _wired(site: Site, op: MatVec) -> Code:
