@@ -240,7 +240,7 @@ def test_weights_that_are_no_numbers(value: float, tmp_path: Path) -> None:
 
 def test_symbolic_dimension_without_value(tmp_path: Path) -> None:
     (found,) = problems(build([helper.make_node("Relu", ["x"], ["y"])], {"x": ("N", "width")}), tmp_path)
-    assert (found.code, found.remedy) == ("E108", "Give it: --shape width=value.")
+    assert (found.code, found.remedy) == ("E108", "Bind it: --shape width=value")
 
 
 @pytest.mark.parametrize("bind", [{"widht": 3}, {"width": 0}])

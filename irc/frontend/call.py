@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto
 
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.frontend.builder import Builder, Source
@@ -21,7 +21,9 @@ from irc.types import Array, Float, Format, TensorType
 
 T = TypeVar("T", int, float, str, tuple[int, ...], tuple[float, ...])
 _KINDS = {
-    int: (AttributeProto.INT,), float: (AttributeProto.FLOAT,), str: (AttributeProto.STRING,),
+    int: (AttributeProto.INT,),
+    float: (AttributeProto.FLOAT,),
+    str: (AttributeProto.STRING,),
     tuple: (AttributeProto.INTS, AttributeProto.FLOATS),
 }
 
@@ -162,6 +164,3 @@ def _check_all_read(call: Call) -> None:
 
 def _placed(problem: Diagnostic, node: NodeProto) -> Diagnostic:
     return replace(problem, place=replace(problem.place, node=label(node), operator=node.op_type))
-
-
-__all__ = ["Call", "NodeProto", "TensorProto", "read_node"]

@@ -111,4 +111,4 @@ def _size(value: int, symbol: str, place: str, axis: int, sizes: Mapping[str, in
     if axis == 0:
         return 1
     name = symbol or place
-    raise error("E108", f"the size of axis {axis}, '{name}', is not known", remedy=f"Give it: --shape {name}=value.")
+    raise error("E108", f"the size of axis {axis}, '{name}', is not known", remedy=f"Bind it: --shape {name}=value")
