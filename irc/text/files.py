@@ -19,10 +19,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file knows, so that bytes
 
 
 def save_graph(graph: Graph, path: Path | str) -> None:
-    """Write `x.irc`, and `x.npz` when there are large constants. Raises E503."""
+    """Write `x.irc`, and `x.npz` when there are large constants; makes the folder. Raises E503."""
     target = Path(path)
     data = large_constants(graph)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(print_graph(graph), "utf-8", newline="\n")
         if data:
             write_npz(target.with_suffix(".npz"), data)
