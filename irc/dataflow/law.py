@@ -1,19 +1,20 @@
 """The timing law: in which cycle every firing of a network of actors starts, solved exactly.
 
-Actors pass tokens through channels; each channel is a FIFO of `depth` tokens at the input of its consumer. Every frame
-an actor makes the same `count` firings. Firing i starts in the first cycle that is
+Actors pass tokens through channels; each channel is a FIFO of `depth` tokens at the input of its consumer. Every
+frame an actor makes the same `count` firings. Firing i starts in the first cycle that is
 
   * later than the start of firing i - 1,
   * later than the arrival of every token it needs (a token arrives `latency` cycles after its firing started),
   * later than the departure of token j - depth, when it produces token j: that slot is free again (a token departs
     when the firing that releases it starts).
 
-All of this is one kind of inequality, start[a, i] >= start[b, k] + weight, with b in this or an earlier frame, and the
-starts are the only solution of these inequalities taken as equalities. So frames are solved one after the other, from
-a guess (the last frame, shifted) by sweeps of cumulative maxima over the actors until nothing changes: whatever the
-guess was, what does not change is the solution. Tight FIFOs let a sweep settle only a few tokens; such a frame is
-solved firing by firing instead, which also finds deadlocks. Finally, the starts become periodic in the frames: as soon
-as every frame that the future can depend on repeats an earlier one, shifted, the rest is known without computing it.
+All of this is one kind of inequality, start[a, i] >= start[b, k] + weight, with b in this or an earlier frame, and
+the starts are the only solution of these inequalities taken as equalities. So frames are solved one after the other,
+from a guess (the last frame, shifted) by sweeps of cumulative maxima over the actors until nothing changes: whatever
+the guess was, what does not change is the solution. Tight FIFOs let a sweep settle only a few tokens; such a frame is
+solved firing by firing instead, which also finds deadlocks. Finally, the starts become periodic in the frames: as
+soon as every frame that the future can depend on repeats an earlier one, shifted, the rest is known without computing
+it.
 
 This file needs NumPy alone.
 """
