@@ -188,3 +188,13 @@ def test_any_text_is_read_or_refused_with_a_diagnostic(text: str) -> None:
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(IrcError, match=r"E201.*nested too deeply"):
         read_graph(f"graph g at model {{\n  const c: f32[] = {'[' * 5000}1{']' * 5000}\n}}")
+
+
+def test_unwritable_place_is_e503(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IrcError, match="E503"):
+        save_graph(big_graph(), tmp_path / "file" / "g.irc")
+
+
+def test_numpy_numbers_in_attributes_print_as_numbers() -> None:
+    assert print_value((np.int64(3), np.float64(0.5), True)) == "[3, 0.5, true]"

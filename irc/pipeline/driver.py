@@ -157,7 +157,6 @@ class _Driver:
 
     def dump(self, word: str) -> None:
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             save_graph(self.graph, self.folder / f"{len(self.records):02d}-{word}.irc")
 
 

@@ -46,11 +46,22 @@ class _Reader:
     def graph(self, tree: Tree[Token]) -> Graph:
         title, level, *statements = cast("list[Any]", tree.children)
         for statement in statements:
-            getattr(self, f"read_{statement.data}")(*statement.children)
+            self.statement(statement)
         ports = tuple(self.inputs), tuple(self.outputs)
         found = Graph(self.name(title), self.level(level), *ports, self.constants, tuple(self.nodes))
         self.verify(found)
         return found
+
+    def statement(self, tree: Tree[Token]) -> None:
+        match tree.data:
+            case "input":
+                self.read_input(*tree.children)
+            case "constant":
+                self.read_constant(*tree.children)
+            case "node":
+                self.read_node(*tree.children)
+            case _:
+                self.read_output(*tree.children)
 
     def verify(self, graph: Graph) -> None:
         """`graph.verify()`, its error placed at the line of the node it names."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from irc.types import Float, Format, Integer, PowerOfTwo, parse_format
@@ -86,9 +87,9 @@ def print_value(value: object) -> str:
             return _member_word(value)
         case str():
             return quoted(value)
-        case int():
+        case Integral():  # NumPy's integers too
             return str(int(value))
-        case float():
+        case Real():
             return repr(float(value))
         case Float() | Integer() | PowerOfTwo():
             return str(value)
