@@ -1,7 +1,8 @@
 """Whether a pass kept its contract: both graphs are run on the same data and their outputs compared.
 
 The data are a few calibration samples and seeded random ones over the whole range of each input. Across a change of
-level the lower graph gets integers, and the higher one the reals that they decode to.
+level the lower graph gets integers, and the higher one the reals that they decode to. Real outputs of which neither
+graph states the encoding have no steps to count: there `within` is as strict as `exact`.
 """
 
 from __future__ import annotations

@@ -11,16 +11,17 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from irc.diagnostics import did_you_mean, error
+from irc.diagnostics import IrcError, did_you_mean, error
 from irc.pipeline.step import Pass
 
 PASSES, BACKENDS, PIPELINES = "irc.passes", "irc.backends", "irc.pipelines"
 
 
 @cache
-def registered(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group by name; looked up once a process."""
-    return {point.name: point for point in sorted(entry_points(group=group), key=lambda p: p.name)}
+def registered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """The entry points of a group by name, names sorted; looked up once a process."""
+    found = entry_points(group=group)
+    return {name: tuple(found.select(name=name)) for name in sorted(found.names)}
 
 
 def pass_names() -> tuple[str, ...]:
@@ -66,14 +67,17 @@ def find_pipeline(name: str) -> str:
 
 
 def _load(group: str, name: str) -> Any:
-    point = registered(group)[name]
+    point, *others = registered(group)[name]
+    if any(other.value != point.value for other in others):
+        raise _broken(group, name, f"{', '.join(other.value for other in others)} has the same name",
+                      "uninstall one of the packages")
     try:
         return cast(Any, point.load())
     except (ImportError, AttributeError, SyntaxError) as problem:
         raise _broken(group, name, str(problem)) from problem
 
 
-def _broken(group: str, name: str, why: str) -> Exception:
+def _broken(group: str, name: str, why: str, remedy: str = "reinstall the package that provides it") -> IrcError:
     kind = group.removeprefix("irc.")
-    return error("E307", f"plug-in '{name}' of {kind} ({registered(group)[name].value}) cannot be loaded: {why}",
-                 remedy="reinstall the package that provides it")
+    return error("E307", f"plug-in '{name}' of {kind} ({registered(group)[name][0].value}) cannot be loaded: {why}",
+                 remedy=remedy)
