@@ -53,11 +53,17 @@ def exact_steps(ends: tuple[int, int], line: Line, zero: int, to: Integer) -> St
     """The thresholds within the range in integer arithmetic: round(y) >= j means y >= j - 1/2, or > when j is odd."""
     low, high = (line.gain * end + line.constant for end in ends)
     first, last = (result(end, line.top, line.bottom, zero, to) for end in (low, high))
-    j = np.arange(first + 1, last + 1).astype(object) - zero
+    j = np.arange(first + 1, last + 1).astype(_exact_dtype(line, 2 * (to.maximum - to.minimum) + 2 * abs(zero))) - zero
     edge = (2 * j - 1) * line.bottom  # y = x * top / bottom reaches j - 1/2 where 2 * top * x reaches this
     x = np.where(j % 2 == 0, -((-edge) // (2 * line.top)), edge // (2 * line.top) + 1)
     thresholds = -((line.constant - x) // line.gain)  # smallest acc with gain * acc + constant >= x
     return Steps(*ends, first, thresholds.astype(np.int64), first == to.minimum, last == to.maximum)
+
+
+def _exact_dtype(line: Line, largest: int) -> type:
+    """int64 where it holds all products, Python integers elsewhere."""
+    fits = largest * line.bottom < 1 << 62 and 2 * line.top < 1 << 62 and abs(line.constant) < 1 << 61
+    return np.int64 if fits else object
 
 
 @dataclass(frozen=True, slots=True)

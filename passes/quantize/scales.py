@@ -18,7 +18,7 @@ import numpy as np
 
 from irc.types import Array, IntArray, Integer, PowerOfTwo
 
-_SHRINK = np.geomspace(1.1, 0.08, 96)
+_SHRINK = np.geomspace(2.0, 0.08, 120)  # from 2, because a short scale may have to be rounded up that far
 
 
 def snap(scale: Array, bits: int, unit: float = 1.0) -> Array:
