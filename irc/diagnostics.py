@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 CODES: dict[str, str] = {
+    "E001": "the command line is not understood",
     "E101": "the file cannot be read",
     "E102": "the file is not a valid ONNX model",
     "E103": "the model is empty",

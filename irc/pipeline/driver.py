@@ -65,16 +65,18 @@ def run_pipeline(
     calibration: Mapping[str, Array] | None = None,
     dump: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    observe: Callable[[Record, Graph], None] | None = None,
     seed: int = 0,
     check: bool = True,
 ) -> Outcome:
     """Run `steps` on `graph`.
 
     `calibration` is user data (`load_samples`). `dump` is a folder that gets `NN-word.irc` after each step.
-    `progress(text, done, total)` is called before each step. Raises E305 when a pass breaks its contract, E306 when a
-    step cannot run at the level of the graph, E401 when the data do not fit.
+    `progress(text, done, total)` is called before each step, `observe(record, graph)` after each pass. Raises E305
+    when a pass breaks its contract, E306 when a step cannot run at the level of the graph, E401 when the data do not
+    fit.
     """
-    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None)
+    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe)
     for done, step in enumerate(steps):
         if progress is not None:
             progress(step.text, done, len(steps))
@@ -95,12 +97,13 @@ class _Driver:
     """The graph as it stands, and what has been done to it."""
 
     def __init__(self, graph: Graph, calibration: Mapping[str, Array] | None, dump: Path | None, seed: int,
-                 checker: Checker | None) -> None:
+                 checker: Checker | None, observe: Callable[[Record, Graph], None] | None = None) -> None:
         self.graph = graph
         self.calibration = calibration
         self.folder = dump
         self.seed = seed
         self.checker = checker
+        self.observe = observe
         self.records: list[Record] = []
         self.dump("input")
 
@@ -134,6 +137,8 @@ class _Driver:
         self.records.append(Record(step.word, step.text, str(contract), seconds, len(before.nodes), len(after.nodes),
                                    tuple(notes), deviation))
         self.dump(step.word)
+        if self.observe is not None:
+            self.observe(self.records[-1], after)
 
     def require_level(self, step: Step) -> None:
         wanted = step.pass_.requires
