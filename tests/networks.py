@@ -38,7 +38,8 @@ class Network:
         return name
 
     def weight(self, name: str, *shape: int) -> str:
-        return self.constant(name, self.rng.normal(size=shape) * self.rng.uniform(0.2, 1.0, (shape[0], *(1,) * (len(shape) - 1))))
+        spread = self.rng.uniform(0.2, 1.0, (shape[0], *(1,) * (len(shape) - 1)))
+        return self.constant(name, self.rng.normal(size=shape) * spread)
 
     def op(self, name: str, op: Op, *operands: str) -> str:
         (self.types[name],) = op.result_types([self.types[o] for o in operands])
@@ -101,5 +102,6 @@ def data_for(graph: Graph, count: int = 40, seed: int = 1) -> dict[str, Array]:
     made = {}
     for port in graph.inputs:
         shape = (count, *graph.tensor(port.name).shape)
-        made[port.name] = rng.integers(0, 20, shape) if isinstance(port.type.format, Integer) else rng.normal(size=shape)
+        whole = isinstance(port.type.format, Integer)
+        made[port.name] = rng.integers(0, 20, shape) if whole else rng.normal(size=shape)
     return made

@@ -1,0 +1,82 @@
+"""Weights as sums of powers of two."""
+
+from __future__ import annotations
+
+import itertools
+
+import networks
+import numpy as np
+import pytest
+
+from irc.graph import Constant, Graph
+from irc.interpreter import evaluate
+from irc.pipeline.step import Context
+from irc.types import PowerOfTwo
+from passes.quantize.quantize import Quantize
+from passes.quantize.scales import Grid, best_scale, round_to
+from passes.shift.shift import Shift
+
+
+def weights(graph: Graph) -> list[Constant]:
+    return [c for c in graph.constants.values() if isinstance(c.type.format, PowerOfTwo)]
+
+
+def alphabet(terms: int, exponent: int) -> set[int]:
+    """All sums of `terms` numbers that are 0 or +-2^e, spelled out."""
+    single = [0, *(s << e for e in range(exponent + 1) for s in (1, -1))]
+    return {sum(c) for c in itertools.product(single, repeat=terms)}
+
+
+@pytest.mark.parametrize(("terms", "exponent"), [(1, 3), (2, 6), (3, 2)])
+def test_every_weight_is_in_the_alphabet(terms: int, exponent: int) -> None:
+    graph = Shift(terms=terms, exponent=exponent).run(networks.small_cnn(), Context())
+    graph.verify()
+    assert len(weights(graph)) == 3
+    for weight in weights(graph):
+        assert set(weight.data.reshape(-1).tolist()) <= alphabet(terms, exponent)
+
+
+def test_rounding_takes_the_nearest_of_the_alphabet() -> None:
+    rows, form = np.random.default_rng(0).normal(size=(2, 50)) * 40, PowerOfTwo(2, 5)
+    table = np.array(sorted(alphabet(2, 5)))
+    nearest = np.abs(rows[..., None] - table).min(axis=-1)
+    np.testing.assert_allclose(np.abs(round_to(rows, np.ones(2), form) - rows), nearest)
+
+
+def test_more_terms_are_closer() -> None:
+    graph, data = networks.small_cnn(), networks.data_for(networks.small_cnn())
+    want = evaluate(graph, data)["out_y"]
+    errors = [np.square(evaluate(Shift(terms=t).run(graph, Context()), data)["out_y"] - want).sum() for t in (1, 2, 3)]
+    assert errors[0] > 4 * errors[1] > 16 * errors[2]
+
+
+def test_the_scale_is_the_best_power_of_two() -> None:
+    rows, form = np.random.default_rng(3).normal(size=(4, 60)), PowerOfTwo(1, 4)
+    chosen = best_scale(rows, form, Grid(1))
+    losses = [np.square(round_to(rows, np.full(4, 2.0**e), form) * 2.0**e - rows).sum(axis=1) for e in range(-12, 3)]
+    np.testing.assert_array_equal(chosen, 2.0 ** (np.argmin(losses, axis=0) - 12))
+
+
+def test_quantize_leaves_shift_weights_alone() -> None:
+    shifted = Shift().run(networks.small_cnn(), Context())
+    graph = Quantize().run(shifted, Context(calibration=networks.data_for(shifted)))
+    assert graph.producers["h"].operands[1] == shifted.producers["h"].operands[1]
+    assert graph.producers["h"].operands[2] == "b1_dq"
+
+
+def test_quantized_weights_are_rewritten() -> None:
+    net = networks.small_cnn()
+    quantized = Quantize().run(net, Context(calibration=networks.data_for(net)))
+    graph = Shift().run(quantized, Context())
+    graph.verify()
+    assert len(weights(graph)) == 3
+
+
+def test_one_scale_for_the_tensor_when_asked() -> None:
+    graph = Shift(granularity="tensor").run(networks.small_cnn(), Context())
+    assert all(graph.constants[f"{w.name}_scale"].type.shape == () for w in weights(graph))
+
+
+def test_only_selected_layers_are_rewritten() -> None:
+    graph = Shift().run(networks.small_cnn(), Context(selected=lambda node: node.name == "g"))
+    assert [w.name for w in weights(graph)] == ["w2_pot"]
