@@ -1,0 +1,45 @@
+"""`irc opt`: IR text in, IR text out; the tool of pass authors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from irc.cli.options import PATH, calibration_option, dump_option, json_option, seed_option
+
+
+@click.command("opt")
+@click.argument("source", type=PATH)
+@click.option("--passes", required=True, metavar="PIPELINE", help="The passes to run, such as 'fold, clean'.")
+@click.option("-o", "--output", type=PATH, metavar="OUT.irc",
+              help="Where to write the graph (large constants go to OUT.npz). Without it: stdout.")
+@calibration_option
+@dump_option
+@seed_option
+@json_option
+def command(source: Path, passes: str, output: Path | None, calibration: Path | None, dump: Path | None, seed: int,
+            as_json: bool) -> None:
+    """Run passes on SOURCE (.irc or .onnx) and print the graph.
+
+    JSON: ok, passes (as for compile), and graph (the text) or output (the path).
+    """
+    from irc.cli.output import print_json, progress_bar
+    from irc.cli.records import timed_records
+    from irc.compiler import read_model
+    from irc.pipeline.driver import run_pipeline
+    from irc.pipeline.language import parse_pipeline
+    from irc.samples import load_samples
+    from irc.text import print_graph, save_graph
+
+    steps = parse_pipeline(passes)
+    data = load_samples(calibration) if calibration is not None else None
+    with progress_bar() as progress:
+        outcome = run_pipeline(read_model(source, {}), steps, calibration=data, dump=dump, progress=progress, seed=seed)
+    if output is not None:
+        save_graph(outcome.graph, output)
+    shown = {"graph": print_graph(outcome.graph)} if output is None else {"output": str(output)}
+    if as_json:
+        print_json({"ok": True, "passes": timed_records(outcome.records), **shown})
+    elif output is None:
+        click.echo(shown["graph"], nl=False)
