@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Network:
         return self.constant(name, self.rng.normal(size=shape) * spread)
 
     def op(self, name: str, op: Op, *operands: str) -> str:
-        (self.types[name],) = op.result_types([self.types[o] for o in operands])
+        self.types[name] = cast(TensorType, op.result_types([self.types[o] for o in operands])[0])
         self.nodes.append(Node((name,), op, operands, (self.types[name],)))
         return name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import networks
 import numpy as np
@@ -39,7 +39,7 @@ def random_inputs(graph: Graph, count: int = 200) -> dict[str, Any]:
     """Uniform values and both extremes of every port."""
     rng, made = np.random.default_rng(0), {}
     for port in graph.inputs:
-        form, shape = port.type.format, graph.tensor(port.name).shape
+        form, shape = cast(Integer, port.type.format), graph.tensor(port.name).shape
         top = min(form.maximum, 19) if port.name == "ids" else form.maximum
         made[port.name] = np.concatenate([rng.integers(form.minimum, top + 1, (count, *shape)),
                                           rng.choice([form.minimum, top], (count, *shape))])

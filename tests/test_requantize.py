@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import cast
 
 import networks
 import numpy as np
@@ -64,7 +65,7 @@ def test_every_reachable_accumulator_gives_the_exact_result(case: tuple[Graph, l
     selected = SelectRequantizers(**options).run(graph, Context())  # type: ignore[arg-type]
     selected.verify()
     assert [n.op.name for n in selected.nodes] in (["multiply_shift"], ["threshold"])
-    form = graph.inputs[0].type.format
+    form = cast(Integer, graph.inputs[0].type.format)
     values = np.arange(form.minimum, form.maximum + 1)[:, None, None].repeat(len(exact), axis=2)
     found = evaluate(selected, {"x": values}, chunk=1 << 20)["out_y"]
     np.testing.assert_array_equal(found[:, 0].T, np.array([[int(v) for v in row] for row in exact]))
