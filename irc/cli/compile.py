@@ -12,9 +12,10 @@ from irc.cli.options import PATH, calibration_option, dump_option, json_option, 
 
 @click.command("compile")
 @click.argument("model", type=PATH)
-@click.option("--passes", metavar="PIPELINE", help="What to do to the network, such as 'prune{sparsity=0.5}, default'; "
-              "'@file' includes a file. Without it: default.")
-@click.option("--target", default="verilog", show_default=True, metavar="NAME", help="What to emit; see 'irc backends'.")
+@click.option("--passes", metavar="PIPELINE", help="What to do to the network, such as 'prune{sparsity=0.5}, "
+              "default'; '@file' includes a file. Without it: default.")
+@click.option("--target", default="verilog", show_default=True, metavar="NAME",
+              help="What to emit; see 'irc backends'.")
 @calibration_option
 @click.option("-o", "--output", type=PATH, default="build", show_default=True, metavar="DIR", help="The build folder.")
 @dump_option
@@ -34,7 +35,8 @@ def command(model: Path, passes: str | None, target: str, calibration: Path | No
 
     start = time.perf_counter()
     with progress_bar() as progress:
-        build, compiled = compile_model(Request(model, target, passes, calibration, shape, seed, dump), output, progress)
+        request = Request(model, target, passes, calibration, shape, seed, dump)
+        build, compiled = compile_model(request, output, progress)
     seconds = round(time.perf_counter() - start, 3)
     if as_json:
         kept = {key: build.manifest[key] for key in ("target", "pipeline", "stages", "files", "inputs", "outputs")}
