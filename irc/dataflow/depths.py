@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from irc.actor import node_firings, stream_operands
@@ -18,8 +19,14 @@ def with_depths(graph: Graph) -> Graph:
         latency.update((result, schedule.latency) for result in node.results)
         need.update((name, schedule.least_depth(k)) for k, name in enumerate(stream_operands(graph, node)))
 
+    return at_depths(graph, {name: need.get(name, 1) + after + 2 for name, after in latency.items()})
+
+
+def at_depths(graph: Graph, depths: Mapping[str, int]) -> Graph:
+    """The graph with the given FIFO depths; channels that are not named keep theirs."""
+
     def deep(name: str, type: Type) -> Type:
-        return replace(type, depth=need.get(name, 1) + latency[name] + 2) if isinstance(type, StreamType) else type
+        return replace(type, depth=depths.get(name, type.depth)) if isinstance(type, StreamType) else type
 
     nodes = [replace(n, types=tuple(deep(r, t) for r, t in zip(n.results, n.types, strict=True)))
              for n in graph.nodes]

@@ -161,7 +161,7 @@ def constraints(network: Network) -> list[list[Constraint]]:
     wiring, found = Wiring(network), []
     for actor in network.actors:
         mine = [wait for put in actor.inputs for wait in waits_for_tokens(network, wiring, put)]
-        mine += [wait for out in actor.outputs for wait in waits_for_room(wiring, out.channel)]
+        mine += [wait for out in actor.outputs for wait in waits_for_room(wiring, wiring.channels[out.channel])]
         found.append(mine)
     return found
 
@@ -177,14 +177,13 @@ def waits_for_tokens(network: Network, wiring: Wiring, put: Input) -> Iterator[C
     yield Constraint(put.channel, "tokens", compact(at), of, after, 0, network.actors[of].latency + 1)
 
 
-def waits_for_room(wiring: Wiring, channel: str) -> Iterator[Constraint]:
+def waits_for_room(wiring: Wiring, channel: Channel) -> Iterator[Constraint]:
     """Token j takes the slot of token j - depth, which may belong to an earlier frame."""
-    tokens, depth = wiring.channels[channel].tokens, wiring.channels[channel].depth
-    (_, made), (of, released) = wiring.makers[channel], wiring.takers[channel]
-    lags, slots = np.divmod(np.arange(tokens) - depth, tokens)
+    (_, made), (of, released) = wiring.makers[channel.name], wiring.takers[channel.name]
+    lags, slots = np.divmod(np.arange(channel.tokens) - channel.depth, channel.tokens)
     for lag in np.unique(-lags):
         mine = np.flatnonzero(-lags == lag)
-        yield Constraint(channel, "room", compact(made[mine]), of, compact(released[slots[mine]]), int(lag), 1)
+        yield Constraint(channel.name, "room", compact(made[mine]), of, compact(released[slots[mine]]), int(lag), 1)
 
 
 class Solver:
