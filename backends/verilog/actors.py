@@ -9,7 +9,22 @@ import numpy as np
 
 from backends.verilog.datapath import Pipeline, extended
 from backends.verilog.module import Module, literal, span
-from backends.verilog.shell import Site, both, count_bits, counter, delay_bit, fire, joined, lanes, open_module, pack, rom
+from backends.verilog.shell import (
+    ALWAYS,
+    Site,
+    both,
+    count_bits,
+    countdown,
+    counter,
+    delay_bit,
+    fire,
+    joined,
+    lanes,
+    open_module,
+    pack,
+    rom,
+    state,
+)
 from irc.actor import Actor
 from irc.expression import Expression, encode_powers, variable
 from irc.ops.matvec import MatVec
@@ -45,7 +60,7 @@ def matvec(site: Site, op: MatVec) -> Emitted:
     (rows, columns), form = weight.type.shape, cast(Integer | PowerOfTwo, weight.type.format)
     folds, groups = columns // x.lanes, rows // op.pe
     m = open_module(site, [f"matrix [{rows}, {columns}] times vector, pe={op.pe} simd={x.lanes}"])
-    last = counter(m, "column", folds, "go")
+    last = countdown(m, "column", folds, "go")
     fire(site, m, "x0_valid", last)
     m.assign("x0_pop", "go")
     dots = op.dots(x, weight)
@@ -80,7 +95,7 @@ def _matvec_operands(site: Site, m: Module, op: MatVec, folds: int, groups: int,
 
 def _accumulated(m: Module, pipe: Pipeline, dots: list[Expression], form: Integer, folds: int) -> list[str]:
     """One accumulator a row; the first column group of a vector overwrites it."""
-    m.wire("first", 1, f"column == {literal(0, count_bits(folds))}")
+    m.wire("first", 1, f"column == {state(folds, 0)}")
     started = delay_bit(m, "go", 2 + pipe.depth, "started")
     first = delay_bit(m, "first", 2 + pipe.depth, "first_z")
     sums = []
@@ -156,10 +171,10 @@ def reduction(site: Site, op: Reduce) -> Emitted:
     blocks = op.channels // x.lanes
     m = open_module(site, [f"{op.function} over {op.taps} vectors of {op.channels} channels"])
     block_last = counter(m, "block", blocks, "go")
-    tap_last = counter(m, "tap", op.taps, both("go", block_last))
+    tap_last = countdown(m, "tap", op.taps, both("go", block_last))
     fire(site, m, "x0_valid", tap_last)
     m.assign("x0_pop", "go")
-    m.wire("first", 1, "1'b1" if op.taps == 1 else f"tap == {literal(0, count_bits(op.taps))}")
+    m.wire("first", 1, ALWAYS if op.taps == 1 else f"tap == {state(op.taps, 0)}")
     first, started = delay_bit(m, "first", 1, "first_z"), delay_bit(m, "go", 1, "started")
     where = ""
     if blocks > 1:

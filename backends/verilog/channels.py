@@ -26,16 +26,16 @@ module irc_fifo #(
     reg [WIDTH-1:0] memory [0:(1<<BITS)-1];
     reg [BITS-1:0] head;
     reg [BITS-1:0] tail;
-    reg [COUNT-1:0] free;
-    reg [COUNT-1:0] held;
-    assign space = free != {COUNT{1'b0}};
-    assign x_valid = held != {COUNT{1'b0}};
+    reg [COUNT:0] free;  // one less than the free slots: the sign bit says there is none
+    reg [COUNT:0] held;  // one less than the tokens held
+    assign space = !free[COUNT];
+    assign x_valid = !held[COUNT];
     always @(posedge clk) begin
         if (!aresetn) begin
             head <= {BITS{1'b0}};
             tail <= {BITS{1'b0}};
-            free <= DEPTH[COUNT-1:0];
-            held <= {COUNT{1'b0}};
+            free <= DEPTH[COUNT:0] - 1'b1;
+            held <= {(COUNT + 1){1'b1}};
         end else begin
             if (push) tail <= tail + 1'b1;
             if (x_pop) head <= head + 1'b1;
@@ -71,17 +71,17 @@ module irc_output #(
     reg [WIDTH-1:0] memory [0:(1<<BITS)-1];
     reg [BITS-1:0] head;
     reg [BITS-1:0] tail;
-    reg [COUNT-1:0] free;
-    reg [COUNT-1:0] held;
-    assign space = free != {COUNT{1'b0}};
-    assign x_valid = held != {COUNT{1'b0}};
+    reg [COUNT:0] free;  // one less than the free slots: the sign bit says there is none
+    reg [COUNT:0] held;  // one less than the tokens held
+    assign space = !free[COUNT];
+    assign x_valid = !held[COUNT];
     assign x_data = memory[head];
     always @(posedge clk) begin
         if (!aresetn) begin
             head <= {BITS{1'b0}};
             tail <= {BITS{1'b0}};
-            free <= DEPTH[COUNT-1:0];
-            held <= {COUNT{1'b0}};
+            free <= DEPTH[COUNT:0] - 1'b1;
+            held <= {(COUNT + 1){1'b1}};
         end else begin
             if (push) tail <= tail + 1'b1;
             if (x_pop) head <= head + 1'b1;
@@ -113,15 +113,15 @@ module irc_line_buffer #(
     output wire [PORTS*WIDTH-1:0] x_data
 );
     reg [BITS-1:0] tail;
-    reg [COUNT-1:0] free;
-    assign space = free != {COUNT{1'b0}};
+    reg [COUNT:0] free;  // one less than the free slots: the sign bit says there is none
+    assign space = !free[COUNT];
     always @(posedge clk) begin
         if (!aresetn) begin
             tail <= {BITS{1'b0}};
-            free <= DEPTH[COUNT-1:0];
+            free <= DEPTH[COUNT:0] - 1'b1;
         end else begin
             if (push) tail <= tail + 1'b1;
-            free <= free + x_release - {{(COUNT-1){1'b0}}, reserve};
+            free <= free + {1'b0, x_release} - {{COUNT{1'b0}}, reserve};
         end
     end
     genvar port;

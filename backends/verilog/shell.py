@@ -10,6 +10,9 @@ from irc.graph import Constant, Graph, Node
 from irc.types import Array, StreamType
 
 
+ALWAYS = "1'b1"
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One actor to emit: its module name, channels, constants and latency."""
@@ -49,11 +52,11 @@ def open_outputs(site: Site, module: Module) -> None:
         module.output(f"y{k}_data", y.width)
 
 
-def fire(site: Site, module: Module, ready: str, makes: str = "1'b1") -> None:
+def fire(site: Site, module: Module, ready: str, makes: str = ALWAYS) -> None:
     """Declare `go`, and the valid bits from the start of a firing to the push of its result."""
     room = " && ".join(f"y{k}_space" for k in range(len(site.outputs)))
-    module.wire("go", 1, f"{ready} && {room}" if makes == "1'b1" else f"{ready} && (({room}) || !{makes})")
-    module.wire("makes", 1, "go" if makes == "1'b1" else f"go && {makes}")
+    module.wire("go", 1, f"{ready} && {room}" if makes == ALWAYS else f"{ready} && (({room}) || !{makes})")
+    module.wire("makes", 1, "go" if makes == ALWAYS else f"go && {makes}")
     valid = delay_bit(module, "makes", site.latency, "valid")
     for k in range(len(site.outputs)):
         module.assign(f"y{k}_reserve", "makes")
@@ -74,19 +77,36 @@ def counter(module: Module, name: str, count: int, enable: str) -> str:
 
     A counter of one state needs no register: its last state is always."""
     if count == 1:
-        return "1'b1"
+        return ALWAYS
     bits = count_bits(count)
     module.reg(name, bits, f"{bits}'d0")
     last = module.wire(f"{name}_last", 1, f"{name} == {literal(count - 1, bits)}")
     step = f"{name} <= {last} ? {bits}'d0 : {name} + 1'b1;"
-    module.clocked.append(step if enable == "1'b1" else f"if ({enable}) {step}")
+    module.clocked.append(step if enable == ALWAYS else f"if ({enable}) {step}")
     return last
+
+
+def countdown(module: Module, name: str, count: int, enable: str) -> str:
+    """A counter count-2 .. -1 that steps when `enable`; returns its sign, high in the last state. No comparison stands
+    between the register and what depends on it. `state` gives the register's value in turn i."""
+    if count == 1:
+        return ALWAYS
+    bits = count_bits(count) + 1
+    module.reg(name, bits, state(count, 0))
+    last = module.wire(f"{name}_last", 1, f"{name}[{bits - 1}]")
+    module.clocked.append(f"if ({enable}) {name} <= {last} ? {state(count, 0)} : {name} - 1'b1;")
+    return last
+
+
+def state(count: int, turn: int) -> str:
+    """What a countdown of `count` turns holds in `turn`."""
+    return literal(count - 2 - turn, count_bits(count) + 1)
 
 
 def both(*conditions: str) -> str:
     """Conjunction, leaving out what is always true."""
-    found = [c for c in conditions if c != "1'b1"]
-    return " && ".join(found) if found else "1'b1"
+    found = [c for c in conditions if c != ALWAYS]
+    return " && ".join(found) if found else ALWAYS
 
 
 def rom(module: Module, name: str, file: str, words: int, bits: int, address: str) -> str:

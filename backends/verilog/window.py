@@ -11,9 +11,20 @@ import numpy as np
 from backends.verilog.actors import Emitted, emits
 from backends.verilog.datapath import extended
 from backends.verilog.module import Module, literal, span
-from backends.verilog.shell import Site, both, count_bits, counter, delay_bit, fire, joined, open_outputs
+from backends.verilog.shell import (
+    ALWAYS,
+    Site,
+    both,
+    count_bits,
+    countdown,
+    delay_bit,
+    fire,
+    joined,
+    open_outputs,
+    state,
+)
 from irc.ops.window import Window
-from irc.types import StreamType, smallest_integer
+from irc.types import IntArray, StreamType, smallest_integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,61 +71,56 @@ def read_ports(op: Window, blocks: int) -> list[Tap]:
 
 @emits(Window)
 def window(site: Site, op: Window) -> Emitted:
-    """Counters and affine registers for the next firing; ready when every tap it reads has arrived."""
+    """Counters, the read address and the lead over the input: all registers of the firing to come."""
     x = site.inputs[0]
     blocks, ports = op.channels // x.lanes, read_ports(op, op.channels // x.lanes)
     nest = loops(op, blocks)
     bits = count_bits(max(x.depth, 2))
     m = Module(site.module, (f"windows {list(op.kernel)} of {list(op.size)} x {op.channels}, {op.taps} taps a token",))
-    m.lossy = True
     m.input("x0_push")
     m.output("x0_release", x.depth.bit_length())
     m.output("x0_address", len(ports) * bits)
     m.input("x0_data", len(ports) * x.width)
     open_outputs(site, m)
     steps = _counters(m, nest)
-    start = -op.pads[0] * op.size[1] - op.pads[1]
-    signed = _affine(m, "token", nest, steps, [loop.token for loop in nest], start * blocks)
     inside = _inside(m, op, nest, steps, ports)
-    _arrivals(m, site, x.tokens, ports, inside, steps, signed, bits)
-    _give_back(m, site, op, nest, steps)
-    fire(site, m, "ready")
+    start = -(op.pads[0] * op.size[1] + op.pads[1]) * blocks
+    _affine(m, "head", nest, steps, [loop.token for loop in nest], (start, start + x.tokens), bits)
+    m.assign("x0_address", joined([f"head + {literal(p.token, bits)}" if p.token % (1 << bits) else "head"
+                                   for p in ports]))
+    pace = _token_pace(m, x, nest, steps) if op.is_buffer else _pixel_pace(m, x, op, blocks, nest, steps)
+    _lead(m, x, *pace)
+    fire(site, m, "!lead[%d]" % (x.depth.bit_length() + 1))
     _outputs(m, site, op, ports, inside)
     return m, {}
 
 
 def _counters(m: Module, nest: Sequence[Loop]) -> list[str]:
-    """Counters of all loops; returns for each loop the condition under which it steps, and last that a frame ends."""
+    """Counters of all loops, running down so that the sign bit tells the last turn. Returns for each loop the condition
+    under which it steps, and last that a frame ends (`go` apart)."""
     conditions = ["1'b1"]
     for loop in nest:
-        last = counter(m, loop.name, loop.count, both("go", conditions[-1]))
+        last = countdown(m, loop.name, loop.count, both("go", conditions[-1]))
         conditions.append(both(conditions[-1], last))
-    names = []
-    for k, condition in enumerate(conditions):
-        names.append(condition if condition == "1'b1" else m.wire(f"ends{k}", 1, condition))
-    return names
+    return [c if c == "1'b1" or "&&" not in c else m.wire(f"ends{k}", 1, c) for k, c in enumerate(conditions)]
 
 
 def _affine(m: Module, name: str, nest: Sequence[Loop], steps: Sequence[str], weights: Sequence[int],
-            start: int) -> tuple[int, bool]:
-    """A register that is `start` plus the weighted loop counters; returns its width and whether it is signed."""
-    low = start + sum(min(0, w * (loop.count - 1)) for w, loop in zip(weights, nest, strict=True))
-    high = start + sum(max(0, w * (loop.count - 1)) for w, loop in zip(weights, nest, strict=True))
-    form = smallest_integer(low, high)
-    m.reg(name, form.bits, literal(start, form.bits))
+            starts: tuple[int, int], bits: int) -> None:
+    """A register that is a start plus the weighted loop counters, modulo 2^bits: `starts` in this frame and the next."""
     wound, lines = 0, []
-    for k, (loop, weight) in enumerate(zip(nest, weights, strict=True)):
-        if weight - wound:
-            lines.append((steps[k], k, f"{name} <= {name} + {literal(weight - wound, form.bits)};"))
-        else:
-            lines.append((steps[k], k, ""))
+    for step, loop, weight in zip(steps, nest, weights, strict=False):
+        lines.append((step, weight - wound))
         wound += weight * (loop.count - 1)
+    lines.append((steps[-1], starts[1] - starts[0] - wound))
+    m.reg(name, bits, literal(starts[0], bits))
     m.clocked.append("if (go) begin")
-    m.clocked.append(f"    if ({steps[-1]}) {name} <= {literal(start, form.bits)};")
-    for condition, _, line in reversed(lines):
-        m.clocked.append(f"    else if ({condition}) {line or ';'}" if condition != "1'b1" else f"    else {line or ';'}")
+    for turn, (condition, by) in enumerate(reversed(lines)):
+        act = f"{name} <= {name} + {literal(by, bits)};" if by % (1 << bits) else ";"
+        m.clocked.append(f"    {'else ' if turn else ''}{'' if condition == ALWAYS else f'if ({condition}) '}{act}")
+        if condition == ALWAYS:
+            break
     m.clocked.append("end")
-    return form.bits, form.signed
 
 
 def _inside(m: Module, op: Window, nest: Sequence[Loop], steps: Sequence[str], ports: Sequence[Tap]) -> list[str]:
@@ -131,103 +137,80 @@ def _bounded(m: Module, name: str, op: Window, axis: int, nest: Sequence[Loop], 
     weights = [loop.column if axis else loop.row for loop in nest]
     reach = start + sum(w * (loop.count - 1) for w, loop in zip(weights, nest, strict=True))
     if start >= 0 and reach + max(offsets) < size:
-        return dict.fromkeys(offsets, "1'b1")
-    bits, signed = _affine(m, name, nest, steps, weights, start)
+        return dict.fromkeys(offsets, ALWAYS)
+    bits = smallest_integer(min(start, -1), max(reach, size) + max(offsets)).bits
+    _affine(m, name, nest, steps, weights, (start, start), bits)
     found = {}
     for offset in offsets:
-        tests = []
-        if start + offset < 0:
-            wide = smallest_integer(start, max(-offset, 0)).bits
-            wide = max(wide, bits if signed else bits + 1)
-            tests.append(f"$signed({extended(name, bits, signed, wide)}) >= -{wide}'sd{offset}" if offset else
-                         f"!{name}" + (f"[{bits - 1}]" if bits > 1 else "") if signed else "1'b1")
-        if reach + offset >= size:
-            limit = size - 1 - offset
-            wide = max(smallest_integer(min(limit, -1), max(limit, 0)).bits, bits + (not signed))
-            sign = "-" if limit < 0 else ""
-            tests.append(f"$signed({extended(name, bits, signed, wide)}) <= {sign}{wide}'sd{abs(limit)}")
-        joined_tests = both(*tests)
-        found[offset] = joined_tests if joined_tests == "1'b1" else m.wire(
-            f"{name}_in{offset}", 1, joined_tests)
+        tests = [f"$signed({name}) >= {_signed(-offset, bits)}"] if start + offset < 0 else []
+        tests += [f"$signed({name}) <= {_signed(size - 1 - offset, bits)}"] if reach + offset >= size else []
+        found[offset] = m.wire(f"{name}_in{offset}", 1, both(*tests)) if tests else ALWAYS
     return found
 
 
-def _arrivals(m: Module, site: Site, tokens: int, ports: Sequence[Tap], inside: Sequence[str], steps: Sequence[str],
-              token: tuple[int, bool], bits: int) -> None:
-    """Count the tokens of this frame that have arrived; compare with every tap; address the line buffer."""
-    count = (tokens + site.inputs[0].depth).bit_length()
-    m.reg("arrived", count, literal(0, count))
-    m.reg("base", bits, literal(0, bits))
-    m.wire("frame", 1, both("go", steps[-1]))
-    m.clocked.append(f"arrived <= arrived + {_one_bit('x0_push', count)} - "
-                     f"(frame ? {literal(tokens, count)} : {literal(0, count)});")
-    m.clocked.append(f"if (frame) base <= base + {literal(tokens, bits)};")
-    wide = max(token[0], count) + 1  # a sign bit for both
-    here = extended("token", *token, wide)
-    tests, addresses = [], []
-    for j, (port, inner) in enumerate(zip(ports, inside, strict=True)):
-        at = m.wire(f"at{j}", wide, f"{here} + {literal(port.token, wide)}" if port.token else here)
-        arrived = f"{at} < {extended('arrived', count, False, wide)}"
-        tests.append(arrived if inner == "1'b1" else f"(!({inner}) || {arrived})")
-        addresses.append(m.wire(f"address{j}", bits, f"base + {at}[{bits - 1}:0]"))
-    m.wire("all_in", 1, f"arrived >= {literal(tokens, count)}")
-    m.wire("taps_in", 1, " && ".join(dict.fromkeys(tests)))
-    m.assign("x0_address", joined(addresses))
+def _signed(value: int, bits: int) -> str:
+    return f"-{bits}'sd{-value}" if value < 0 else f"{bits}'sd{value}"
 
 
-def _one_bit(name: str, to: int) -> str:
-    return f"{{{to - 1}'d0, {name}}}" if to > 1 else name
+def _token_pace(m: Module, x: StreamType, nest: Sequence[Loop], steps: Sequence[str]) -> tuple[str, str, int]:
+    """A re-reading buffer: the first pass needs one token more a firing, the last pass gives one back a firing. Returns
+    what is given back, what the next firing needs more, and the first need."""
+    again = next((loop for loop in nest if loop.name == "again"), None)
+    if again is None:
+        return "go", "go", 1
+    inner = steps[nest.index(again)]
+    first = f"again == {state(again.count, 0)}"
+    # within the first pass every step but its last reads a new token; so does the step to the next position
+    ends = both("again_last", inner)
+    more = f"go && (({first} && !({inner})) || ({ends}))"
+    return "go && again_last", more, 1
 
 
-def _give_back(m: Module, site: Site, op: Window, nest: Sequence[Loop], steps: Sequence[str]) -> None:
-    """Slots given back at the end of each output pixel, and when a firing is ready: its taps have arrived, at the end
-    of a frame all tokens have, and where a pixel gives back tokens beyond its own window, those have too."""
-    x = site.inputs[0]
-    rows, columns = op.output_size
-    walk = op.walk(x.lanes)
-    amounts = np.diff(op.given_back(op.channels // x.lanes), prepend=0).reshape(rows, columns)
-    bits = x.depth.bit_length()
-    wide = max(int(amounts.max()).bit_length(), bits)
-    if len(set(amounts.ravel().tolist())) == 1:
-        m.wire("amount", wide, literal(int(amounts[0, 0]), wide))
-    else:
-        _amount_table(m, [tuple(row) for row in amounts.tolist()], wide)
+def _pixel_pace(m: Module, x: StreamType, op: Window, blocks: int, nest: Sequence[Loop],
+                steps: Sequence[str]) -> tuple[str, str, int]:
+    """Windows with extent: needs and slots given back change when a pixel ends."""
+    needs, releases = op.pixel_needs(blocks), op.pixel_releases(blocks)
     inner = sum(loop.name not in ("ox", "oy") for loop in nest)
-    m.assign("x0_release", f"({both('go', steps[inner])}) ? {extended('amount', wide, False, bits)} : {literal(0, bits)}")
-    beyond = bool((walk.releases > walk.token.max(axis=1) + 1)[:-1].any())
-    pixel_in = _pixel_in(m, x, steps[inner], wide) if beyond else "1'b1"
-    m.wire("ready", 1, f"{steps[-1]} ? all_in : {both('taps_in', pixel_in)}")
+    ends = m.wire("pixel_ends", 1, both("go", steps[inner]))
+    bits = x.depth.bit_length()
+    back = _table(m, "amount", op, np.diff(releases, prepend=0), bits)
+    more = _table(m, "more", op, np.diff(needs, append=needs[-1] + needs[0]), bits)
+    zero = literal(0, bits)
+    return f"{ends} ? {back} : {zero}", f"{ends} ? {more} : {zero}", int(needs[0])
 
 
-def _pixel_in(m: Module, x: StreamType, pixel_ends: str, wide: int) -> str:
-    """Whether the tokens that the pixel gives back have arrived."""
-    count = (x.tokens + x.depth).bit_length()
-    m.reg("given", count, literal(0, count))
-    total = m.wire("give", count, f"given + {extended('amount', wide, False, count)}")
-    m.clocked.append(f"if (frame) given <= {literal(0, count)}; else if ({both('go', pixel_ends)}) given <= {total};")
-    return f"(!({pixel_ends}) || arrived >= {total})"
+def _lead(m: Module, x: StreamType, back: str, more: str, first: int) -> None:
+    """How many tokens beyond the need of the next firing have arrived; negative: it has to wait."""
+    bits, wide = x.depth.bit_length(), x.depth.bit_length() + 2
+    step = 1 if more.startswith("go") else bits
+    m.wire("more_now", step, more)
+    m.reg("lead", wide, literal(-first, wide))
+    m.clocked.append(f"lead <= lead + {extended('x0_push', 1, False, wide)} - {extended('more_now', step, False, wide)};")
+    m.wire("back_now", step, back)
+    m.assign("x0_release", extended("back_now", step, False, bits))
 
 
-def _amount_table(m: Module, table: Sequence[tuple[int, ...]], bits: int) -> None:
+def _table(m: Module, name: str, op: Window, values: IntArray, bits: int) -> str:
+    """A value for each output pixel: a default, and the few rows and columns that differ from it."""
+    if len(np.unique(values)) == 1:
+        return literal(int(values[0]), bits)
+    rows, columns = op.output_size
+    table = [tuple(row) for row in values.reshape(rows, columns).tolist()]
     usual = Counter(table).most_common(1)[0][0]
-    m.body.append(f"reg {span(bits)}amount;")
-    m.body.append("always @(*) begin")
-    m.body += _amount_row(usual, bits, "    ")
-    odd = {pattern: [y for y, row in enumerate(table) if row == pattern] for pattern in dict.fromkeys(table)}
-    selector = count_bits(len(table))
-    for pattern, where in odd.items():
+    m.body += [f"reg {span(bits)}{name};", "always @(*) begin", *_table_row(name, usual, bits, "    ")]
+    for pattern in dict.fromkeys(table):
         if pattern != usual:
-            test = " || ".join(f"oy == {literal(y, selector)}" for y in where)
-            m.body += [f"    if ({test}) begin", *_amount_row(pattern, bits, "        "), "    end"]
+            test = " || ".join(f"oy == {state(rows, y)}" for y, row in enumerate(table) if row == pattern)
+            m.body += [f"    if ({test}) begin", *_table_row(name, pattern, bits, "        "), "    end"]
     m.body.append("end")
+    return name
 
 
-def _amount_row(row: tuple[int, ...], bits: int, indent: str) -> list[str]:
+def _table_row(name: str, row: tuple[int, ...], bits: int, indent: str) -> list[str]:
     usual = Counter(row).most_common(1)[0][0]
-    selector = count_bits(len(row))
-    lines = [f"{indent}amount = {literal(usual, bits)};"]
-    return lines + [f"{indent}if (ox == {literal(x, selector)}) amount = {literal(v, bits)};"
-                    for x, v in enumerate(row) if v != usual]
+    return [f"{indent}{name} = {literal(usual, bits)};",
+            *(f"{indent}if (ox == {state(len(row), x)}) {name} = {literal(v, bits)};"
+              for x, v in enumerate(row) if v != usual)]
 
 
 def _outputs(m: Module, site: Site, op: Window, ports: Sequence[Tap], inside: Sequence[str]) -> None:
@@ -239,7 +222,7 @@ def _outputs(m: Module, site: Site, op: Window, ports: Sequence[Tap], inside: Se
     parts = []
     for j, inner in enumerate(inside):
         word = f"x0_data[{(j + 1) * x.width - 1}:{j * x.width}]" if len(ports) * x.width > 1 else "x0_data"
-        if inner != "1'b1":
+        if inner != ALWAYS:
             late = delayed.setdefault(inner, "")
             if not late:
                 late = delayed[inner] = delay_bit(m, inner, 1, f"inside{j}_z")
