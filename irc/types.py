@@ -103,13 +103,12 @@ class PowerOfTwo:
 
     def holds(self, values: Array) -> bool:
         """Whether every element is a sum of at most `terms` signed powers up to 2^exponent."""
-        return bool(np.isin(values, self.values()).all())
+        wide = values[~self._canonical(values)]
+        return wide.size == 0 or bool(np.isin(wide, self.values()).all())
 
     def values(self) -> IntArray:
         """All representable integers, ascending."""
-        single = np.concatenate(([0], 1 << np.arange(self.exponent + 1, dtype=np.int64)))
-        single = np.unique(np.concatenate((-single, single)))
-        sums = single
+        sums = single = self._single()
         for _ in range(self.terms - 1):
             sums = np.unique(sums[:, None] + single[None, :])
         return sums
@@ -117,11 +116,37 @@ class PowerOfTwo:
     def digits(self, values: Array) -> IntArray:
         """Signed-power decomposition: int array [..., terms] whose entries are 0 or +-2^e and sum to `values`.
 
-        Terms are found greedily from an exact table, so every representable value decomposes.
+        Canonical signed digits have the fewest terms of all (Reitwiesner 1960); where they need an exponent too many,
+        terms are taken one by one, looking ahead in the table of representable values.
         """
-        single = np.concatenate(([0], 1 << np.arange(self.exponent + 1, dtype=np.int64)))
-        single = np.unique(np.concatenate((-single, single)))
-        rest, out = np.asarray(values, np.int64), []
+        flat = np.asarray(values, np.int64).ravel()
+        found = np.zeros((flat.size, self.terms), np.int64)
+        canonical = self._canonical(flat)
+        found[canonical] = self._canonical_terms(flat[canonical])
+        if not canonical.all():
+            found[~canonical] = self._searched_terms(flat[~canonical])
+        return found.reshape(*np.shape(values), self.terms)
+
+    def _single(self) -> IntArray:
+        powers = np.int64(1) << np.arange(self.exponent + 1, dtype=np.int64)
+        return np.concatenate((-powers[::-1], [0], powers))
+
+    def _canonical(self, values: Array) -> npt.NDArray[np.bool_]:
+        """Where the canonical signed digits fit: few enough, none above the largest exponent."""
+        nonzero = signed_digit_mask(values)
+        return (np.bitwise_count(nonzero) <= self.terms) & (nonzero >> (self.exponent + 1) == 0)
+
+    def _canonical_terms(self, values: IntArray) -> IntArray:
+        sign, rest, terms = np.where(values < 0, -1, 1), np.abs(values), []
+        for _ in range(self.terms):
+            lowest = rest & -rest
+            term = np.where(rest & (lowest << 1), -lowest, lowest)
+            terms.append(sign * term)
+            rest = rest - term
+        return np.stack(terms, axis=-1)
+
+    def _searched_terms(self, values: IntArray) -> IntArray:
+        single, rest, out = self._single(), values, []
         for left in range(self.terms - 1, -1, -1):
             reach = PowerOfTwo(left, self.exponent).values() if left else np.zeros(1, np.int64)
             fits = np.isin(rest[..., None] - single, reach)
@@ -131,6 +156,12 @@ class PowerOfTwo:
             out.append(term)
             rest = rest - term
         return np.stack(out, axis=-1)
+
+
+def signed_digit_mask(values: Array) -> IntArray:
+    """Bit e is set where the canonical signed-digit form of |value| (below 2^61) has a nonzero digit at 2^e."""
+    magnitude = np.abs(np.asarray(values, np.int64))
+    return (magnitude ^ 3 * magnitude) >> 1
 
 
 Format: TypeAlias = Float | Integer | PowerOfTwo

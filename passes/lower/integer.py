@@ -34,13 +34,14 @@ from irc.diagnostics import error
 from irc.graph import Graph, Node, Port
 from irc.ops.elementwise import Add, Clip, Mul, Relu
 from irc.ops.linear import Conv, MatMul
-from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
+from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
 from irc.ops.quantization import Dequantize, Requantize
 from irc.ops.quantization import Quantize as QuantizeOp
-from irc.ops.shape import Concat, Gather, Reshape, Transpose
+from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.pipeline.step import Context, Exact, Pass
 from irc.types import IntArray, Integer, Level, TensorType
-from passes.lower.integer_builder import ADD_QUANTIZE, IntegerBuilder
+from passes.lower.integer_builder import ADD_QUANTIZE
+from passes.lower.integer_shapes import ShapeLowering
 from passes.lower.quantity import ONE, Quantity, Scale, fractions, lifted
 
 _S64 = Integer(True, 64)
@@ -61,7 +62,7 @@ class LowerInteger(Pass):
         return lowering.finish()
 
 
-class Lowering(IntegerBuilder):
+class Lowering(ShapeLowering):
     """One walk over the graph, a method for each kind of op."""
 
     def node(self, node: Node) -> None:
@@ -81,12 +82,18 @@ class Lowering(IntegerBuilder):
                 found = self._bound(node, Fraction(0), None)
             case Clip():
                 found = self._bound(node, *map(_finite, (node.op.low, node.op.high)))
-            case MaxPool() | ReduceMax() | Reshape() | Transpose():
-                found = self._carried(node)
+            case MaxPool() | ReduceMax() | Reshape() | Transpose() | Slice():
+                found = self.carried(node)
+            case ReduceSum() | ReduceMean():
+                found = self.summed(node, node.op)
+            case AvgPool():
+                found = self.averaged(node, node.op)
+            case Pad():
+                found = self.padded(node, node.op)
             case Concat():
-                found = self._concat(node)
+                found = self.joined(node)
             case Gather():
-                found = self._gather(node)
+                found = self.gathered(node)
             case ArgMax():
                 found = self.emit(node, node.op, self.operand(node, 0, channels=node.op.axis))
             case _:
@@ -233,54 +240,6 @@ class Lowering(IntegerBuilder):
             raise self.refused(node, f"operand '{name}' of {node.op.name} is not quantized")
         x = self.settled(name, node) if self.known[name].bounded else self.known[name]
         return replace(x, low=low, high=high)
-
-    def _carried(self, node: Node) -> Quantity:
-        """Ops that mean the same on integers and keep the encoding."""
-        x = self.operand(node, 0)
-        done = self.emit(node, node.op, x)
-        return replace(done, scale=x.scale, zero=x.zero, axis=self._moved_axis(node, x))
-
-    def _moved_axis(self, node: Node, x: Quantity) -> int:
-        """Where the channels of a per-channel scale lie after a carried op."""
-        if len(x.scale) == 1:
-            return 1
-        shape, op = x.type.shape, node.op
-        if isinstance(op, Transpose):
-            return op.perm.index(x.axis)
-        if isinstance(op, ReduceMax) and x.axis not in op.axes:
-            return x.axis - (0 if op.keepdims else sum(a < x.axis for a in op.axes))
-        before = int(np.prod(shape[: x.axis]))
-        if isinstance(op, MaxPool):
-            return x.axis
-        places = [i for i, n in enumerate(cast(TensorType, node.type).shape) if n == shape[x.axis]]
-        kept = [i for i in places if int(np.prod(cast(TensorType, node.type).shape[:i])) == before]
-        if isinstance(op, ReduceMax) or not kept:
-            raise self.refused(node, f"{op.name} mixes channels of different scale", "add a quantize before it")
-        return kept[0]
-
-    def _concat(self, node: Node) -> Quantity:
-        parts = [self.operand(node, i, channels=cast(Concat, node.op).axis) for i in range(len(node.operands))]
-        if len({(p.scale, p.axis, p.zero) if len(p.scale) > 1 else (p.scale, p.zero) for p in parts}) > 1:
-            raise self.refused(node, "the operands of concat have different scales or zero points",
-                                "quantize them with one scale: quantize{...}")
-        if len({p.type.format for p in parts}) > 1:
-            raise self.refused(node, "the operands of concat have different formats", "quantize them to one format")
-        return replace(self.emit(node, node.op, *parts), scale=parts[0].scale, axis=parts[0].axis, zero=parts[0].zero)
-
-    def _gather(self, node: Node) -> Quantity:
-        table, indices = node.operands
-        scale: Scale = ONE
-        zero = 0
-        if table in self.static:
-            data, _, scale = self.source(node, table)
-        else:
-            data = self.operand(node, 0, channels=-1)
-            scale, zero = data.scale, data.zero
-        if len(scale) > 1:
-            raise self.refused(node, "the table has one scale a row or column", "quantize it with a single scale")
-        constant = self.graph.constants.get(indices)
-        index = self.shared(indices, constant.type, constant.data) if constant else self.operand(node, 1)
-        return replace(self.emit(node, node.op, data, index), scale=scale, zero=zero)
 
 
 _CLOSE = Fraction(1, 1 << 22)  # two roundings of a product to float32

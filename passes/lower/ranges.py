@@ -16,9 +16,9 @@ import numpy as np
 from irc.graph import Graph, Node
 from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
-from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
+from irc.ops.pooling import ArgMax, MaxPool, ReduceMax, ReduceSum
 from irc.ops.quantization import MultiplyShift, Requantize, Threshold
-from irc.ops.shape import Concat, Gather, Reshape, Transpose
+from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.types import IntArray, Integer, PowerOfTwo, TensorType, smallest_integer
 
 
@@ -88,6 +88,13 @@ def _result(node: Node, operands: list[Interval], graph: Graph) -> Interval:
             return _flat(x)
         case ReduceMax():
             return Interval(_reduced(x.low, node.op), _reduced(x.high, node.op))
+        case ReduceSum():
+            return _summed(x, node.op, graph.tensor(node.operands[0]).shape)
+        case Slice():
+            return _sliced(x, node.op)
+        case Pad():
+            value = np.int64(node.op.value)
+            return Interval(np.minimum(_merged(x).low, value), np.maximum(_merged(x).high, value))
         case ArgMax():
             size = graph.tensor(node.operands[0]).shape[node.op.axis]
             return Interval(np.zeros((1,) * len(shape), np.int64), np.full((1,) * len(shape), size - 1))
@@ -167,6 +174,23 @@ def _monotone(node: Node, operands: list[Interval], shape: tuple[int, ...]) -> I
 
 def _reduced(a: IntArray, op: ReduceMax) -> IntArray:
     return cast(IntArray, a.max(axis=op.axes, keepdims=op.keepdims))
+
+
+def _summed(x: Interval, op: ReduceSum, shape: tuple[int, ...]) -> Interval:
+    full = x.spread(tuple(n if i in op.axes else m for i, (n, m) in enumerate(zip(shape, x.low.shape, strict=True))))
+    return Interval(*(end.sum(axis=op.axes, keepdims=op.keepdims) for end in (full.low, full.high)))
+
+
+def _sliced(x: Interval, op: Slice) -> Interval:
+    """The part of the interval that is taken; merged axes stay merged."""
+    picks = (np.arange(size) * step + start for start, size, step in zip(op.starts, op.sizes, op.steps, strict=True))
+    index = np.ix_(*(p if n > 1 else np.zeros(1, int) for p, n in zip(picks, x.low.shape, strict=True)))
+    return Interval(x.low[index], x.high[index])
+
+
+def _merged(x: Interval) -> Interval:
+    ones = (1,) * x.low.ndim
+    return Interval(x.low.min().reshape(ones), x.high.max().reshape(ones))
 
 
 def _reshaped(x: Interval, before: tuple[int, ...], after: tuple[int, ...]) -> Interval:

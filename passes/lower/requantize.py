@@ -31,7 +31,7 @@ from irc.ops.elementwise import Add, Mul
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import MultiplyShift, Requantize, Threshold
 from irc.pipeline.step import Context, Exact, Pass, option
-from irc.types import Array, IntArray, Integer, Level, PowerOfTwo, TensorType, smallest_integer
+from irc.types import Array, IntArray, Integer, Level, PowerOfTwo, TensorType, signed_digit_mask, smallest_integer
 from passes.layers import along_axis
 from passes.lower.ranges import Interval, ranges
 from passes.lower.steps import Line, Multipliers, Search, Steps, exact_steps, multipliers
@@ -155,16 +155,24 @@ def _absorbable(graph: Graph, value: str, axis: int) -> tuple[Node, str, IntArra
 
 
 def multiplication(chain: Chain, found: Multipliers, edit: Edit) -> Node:
-    """The multiply_shift node; its constants are scalars when all channels agree."""
-    names = (_parameter(edit, f"{chain.node.name}_multiplier", found.multiplier),
+    """The multiply_shift node; its constants are scalars when all channels agree. Behind power-of-two weights the
+    multiplier is a sum of powers of two as well, so that the hardware has no product at all."""
+    names = (_parameter(edit, f"{chain.node.name}_multiplier", found.multiplier, chain.shifting),
              _parameter(edit, f"{chain.node.name}_bias", found.offset))
     op = MultiplyShift(chain.op.to, found.shift, chain.op.axis)
     return Node(chain.node.results, op, (chain.source, *names), chain.node.types, chain.node.origin)
 
 
-def _parameter(edit: Edit, stem: str, data: Array) -> str:
+def _parameter(edit: Edit, stem: str, data: Array, shifting: bool = False) -> str:
     values = data if len(data) > 1 else data.reshape(())
-    return edit.constant(stem, TensorType(smallest_integer(int(data.min()), int(data.max())), values.shape), values)
+    form = power_format(data) if shifting else smallest_integer(int(data.min()), int(data.max()))
+    return edit.constant(stem, TensorType(form, values.shape), values)
+
+
+def power_format(data: Array) -> PowerOfTwo:
+    """The smallest power-of-two format that holds the canonical signed digits of every element."""
+    nonzero = signed_digit_mask(data)
+    return PowerOfTwo(max(1, int(np.bitwise_count(nonzero).max())), int(nonzero.max()).bit_length() - 1)
 
 
 def thresholds(chain: Chain, steps: list[Steps], edit: Edit) -> Node:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from irc.types import IntArray, Integer
+from irc.types import IntArray, Integer, signed_digit_mask
 
 _WIDTH = 60  # bits that m * acc + b may take, so that int64 arithmetic is exact everywhere
 _NEAR = np.arange(-3, 4)
@@ -144,8 +144,8 @@ def roundest(low: int, high: int) -> int:
 
 
 def nonzero_digits(values: IntArray) -> IntArray:
-    """Nonzero digits of the canonical signed-digit form: bits of v xor 3v (Reitwieser 1960)."""
-    return np.bitwise_count(values ^ (3 * values)).astype(np.int64)
+    """Nonzero digits of the canonical signed-digit form."""
+    return np.bitwise_count(signed_digit_mask(values)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
