@@ -12,10 +12,12 @@ import pytest
 from irc.diagnostics import IrcError
 from irc.graph import Graph
 from irc.interpreter import evaluate
+from irc.operation import Op
 from irc.ops.elementwise import Clip, Div, Relu
 from irc.ops.linear import Conv, MatMul
-from irc.ops.pooling import ArgMax, ReduceMax
+from irc.ops.pooling import ArgMax, AvgPool, ReduceMax, ReduceMean, ReduceSum
 from irc.ops.quantization import Requantize
+from irc.ops.shape import Pad, Reshape, Slice
 from irc.pipeline.step import Context
 from irc.text import read_graph
 from irc.types import Array, Float, Integer, Level
@@ -118,6 +120,26 @@ def test_a_relu_on_signed_activations_keeps_zero() -> None:
     both = net.op("y", MatMul(), net.op("r", Relu(), top), net.weight("w2", 3, 2))
     real = quantized(net.graph(both, net.op("z", MatMul(), top, net.weight("w3", 3, 2))))
     assert_same_numbers(real, lowered(real))
+
+
+@pytest.mark.parametrize("op", [ReduceMean((2, 3)), ReduceSum((2, 3)), AvgPool((2, 2), (2, 2), (0,) * 4, (1, 1)),
+                                AvgPool((3, 3), (2, 2), (1,) * 4, (1, 1), True), Pad((0, 0, 1, 1, 0, 0, 1, 1)),
+                                Slice((0, 1, 0, 0), (1, 2, 4, 2), (1, 1, 1, 2))], ids=lambda op: op.name)
+def test_means_sums_pads_and_slices_are_exact(op: Op) -> None:
+    net = networks.Network()
+    x = net.input("x", (1, 3, 4, 4))
+    h = net.op("h", op, x)
+    flat = net.op("flat", Reshape((1, net.types[h].size)), h)
+    real = quantized(net.graph(net.op("y", MatMul(), flat, net.weight("w", net.types[h].size, 3))))
+    assert_same_numbers(real, lowered(real))
+
+
+def test_averages_of_fewer_numbers_at_the_border_are_refused() -> None:
+    net = networks.Network()
+    x = net.input("x", (1, 3, 4, 4))
+    h = net.op("h", AvgPool((3, 3), (1, 1), (1,) * 4, (1, 1)), x)
+    with pytest.raises(IrcError, match=r"E306.*border average fewer numbers.*node 'h'"):
+        lowered(quantized(net.graph(net.op("y", networks.conv(), h, net.weight("w", 2, 3, 4, 4)))))
 
 
 def test_grouped_convolutions_and_channel_scales() -> None:

@@ -15,8 +15,8 @@ from irc.graph import Graph
 from irc.interpreter import evaluate
 from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
-from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
-from irc.ops.shape import Concat, Gather, Transpose
+from irc.ops.pooling import ArgMax, MaxPool, ReduceMax, ReduceSum
+from irc.ops.shape import Concat, Gather, Pad, Slice, Transpose
 from irc.pipeline.step import Context
 from irc.types import Integer, Level
 from passes.lower.integer import LowerInteger
@@ -65,6 +65,9 @@ CASES = [
     one_op(Clip(-3, 2), ("x", (1, 3))),
     one_op(MaxPool((2, 2), (2, 2), (1, 1, 1, 1), (1, 1)), ("x", (1, 2, 4, 4))),
     one_op(ReduceMax((2,)), ("x", (1, 2, 4))),
+    one_op(ReduceSum((2,)), ("x", (1, 2, 4))),
+    one_op(Slice((0, 2), (1, 2), (1, -1)), ("x", (1, 3))),
+    one_op(Pad((0, 1, 0, 0), 5), ("x", (1, 3))),
     one_op(Transpose((0, 2, 1)), ("x", (1, 2, 3))),
     one_op(ArgMax(1), ("x", (1, 5))),
     one_op(Gather(0), ("t", WEIGHT.reshape(9, 8)), ("x", (1, 3))),
@@ -79,7 +82,7 @@ def test_the_range_of_an_op_holds_and_is_reached(graph: Graph) -> None:
     values = evaluate(graph, feeds, chunk=1 << 16)["out_y"]
     assert (values >= found.low).all()
     assert (values <= found.high).all()
-    if graph.nodes[0].op.name not in ("conv", "matmul", "gather"):
+    if graph.nodes[0].op.name not in ("conv", "matmul", "gather", "reduce_sum"):
         assert (values.min(), values.max()) == (found.low.min(), found.high.max())
 
 

@@ -17,11 +17,11 @@ from irc.ops.elementwise import Add, Clip, Relu
 from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
 from irc.ops.quantization import Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
-from irc.ops.shape import Concat, Gather, Reshape, Transpose
+from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.types import Float
 from passes.layers import layers, statics, tables
 
-CARRYING = MaxPool | ReduceMax | Reshape | Transpose | Concat | Relu | Clip
+CARRYING = MaxPool | ReduceMax | Reshape | Transpose | Slice | Pad | Concat | Relu | Clip
 _MOVING = Reshape | Transpose | Relu  # also possible on accumulators, whose scale differs by channel
 
 
