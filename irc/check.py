@@ -1,0 +1,66 @@
+"""What stands in the way of a model, before any real work: every operator, pass and target is tried on made-up data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from irc.backend import Backend
+from irc.compiler import Stages, default_pipeline, planned, read_model
+from irc.diagnostics import Diagnostic, IrcError
+from irc.graph import Graph
+from irc.pipeline.contract import Checker
+from irc.pipeline.driver import run_pipeline
+from irc.pipeline.language import Step
+from irc.pipeline.plugins import backend_names, find_backend
+from irc.types import Array, Level
+
+UNSUPPORTED = "E104"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The graph at each stage that was reached, and everything that was refused on the way."""
+
+    stages: Mapping[str, Graph]
+    problems: tuple[Diagnostic, ...]
+
+
+def check_model(model: Path, target: str | None = None, passes: str | None = None,
+                shape: Mapping[str, int] | None = None) -> Findings:
+    """Try to compile for `target`, or for every target. Raises IrcError for a file that is damaged or a bad call."""
+    backends: list[Backend] = [find_backend(name) for name in ([target] if target else backend_names())]
+    try:
+        graph = read_model(model, shape or {})
+    except IrcError as problem:
+        if any(d.code != UNSUPPORTED for d in problem.diagnostics):
+            raise
+        return Findings({}, problem.diagnostics)
+    pipeline = passes if passes is not None else default_pipeline(graph)
+    stages, problems = Stages(graph), list[Diagnostic]()
+    for steps, users in plans(graph, pipeline, backends):
+        problems += tried(graph, steps, users, stages)
+    return Findings(stages.graphs(), tuple(dict.fromkeys(problems)))
+
+
+def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[tuple[tuple[Step, ...], list[Backend]]]:
+    """The different ways down to the backends, each with those that take it."""
+    ways = [(planned(graph, pipeline, backend), backend) for backend in backends]
+    texts = {tuple(step.text for step in steps): steps for steps, _ in ways}
+    for text, steps in texts.items():
+        yield steps, [backend for other, backend in ways if tuple(step.text for step in other) == text]
+
+
+def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend], stages: Stages) -> list[Diagnostic]:
+    """What the passes and then the backends refuse."""
+    try:
+        outcome = run_pipeline(graph, steps, calibration=made_up(graph), observe=stages.observe, check=False)
+    except IrcError as problem:
+        return list(problem.diagnostics)
+    return [refusal for backend in backends for refusal in backend.refused(outcome.graph)]
+
+
+def made_up(graph: Graph) -> dict[str, Array] | None:
+    """Random calibration data for a model on reals."""
+    return Checker(None, 0).tensors(graph, graph)[0] if graph.level is Level.MODEL else None

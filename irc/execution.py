@@ -1,0 +1,65 @@
+"""Run the design in a build folder: the user's tensors in, the user's tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from irc.backend import Backend
+from irc.build import Build
+from irc.diagnostics import error
+from irc.folder import unwritable
+from irc.graph import Graph
+from irc.pipeline.plugins import find_backend
+from irc.samples import bind, load_samples, present, restore, sample_count
+from irc.text import write_npz
+from irc.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a run gave. `cycles` is None for targets without a clock."""
+
+    outputs: Mapping[str, Array]
+    samples: int
+    cycles: int | None
+
+
+def run_build(build: Build, data: Mapping[str, Array], *, raw: bool = False) -> Execution:
+    """Run the target of a build on user data; `raw` gives integers, not what they mean. Raises E401, E504, E601."""
+    backend: Backend = find_backend(build.target)
+    graph = build.last()
+    feeds = bind(graph, data)
+    with TemporaryDirectory() as scratch:
+        run = backend.run(build.design, graph, feeds, scratch=Path(scratch))
+    shown = ({port.name: restore(port, run.outputs[port.name]) for port in graph.outputs} if raw
+             else present(graph, run.outputs))
+    return Execution(shown, sample_count(feeds), run.cycles if backend.clocked else None)
+
+
+def load_inputs(path: Path, graph: Graph) -> dict[str, Array]:
+    """The arrays of an `.npz` file, or of an `.npy` file for a graph with one input."""
+    if path.suffix != ".npy":
+        return load_samples(path)
+    if len(graph.inputs) != 1:
+        names = ", ".join(port.name for port in graph.inputs)
+        raise error("E401", f"an .npy file holds one array, but the inputs are {names}", file=str(path),
+                    remedy="Save named arrays with numpy.savez.")
+    try:
+        return {graph.inputs[0].name: np.load(path, allow_pickle=False)}
+    except OSError as problem:
+        raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None
+    except (ValueError, EOFError) as problem:
+        raise error("E101", f"not an .npy file of numbers: {problem}", file=str(path)) from None
+
+
+def save_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
+    """Write an `.npz` file. Raises E503."""
+    try:
+        write_npz(path, outputs)
+    except OSError as problem:
+        raise unwritable(path, problem) from None
