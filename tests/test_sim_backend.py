@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from irc.ops.routing import Fork, StreamConcat, Width
 from irc.ops.stream_map import MapAdd, MapClip, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
+from irc.samples import bind, present
 from irc.types import Array, Encoding, Integer, PowerOfTwo, StreamType, TensorType
 
 SMALL = ((1, 2, 16, 12, 12), (6, 16, 24, 12, 10))
@@ -205,3 +207,17 @@ def test_unknown_actor_is_refused() -> None:
     net.input("x", StreamType(U8, 1, 4))
     graph = Graph("g", net.graph("x").level, (), (), {}, (net.graph("x").edit().node("y", Relu(), ["x"], [U8]),))
     assert [d.code for d in SIM.refused(graph)] == ["E502"]
+
+
+def test_tensors_go_in_and_come_out_as_the_compiler_does_it(tmp_path: Path) -> None:
+    net = Builder()
+    given = Encoding((0.25, 0.5, 0.125), 10, axis=1)
+    x = net.input("x", StreamType(U8, 4, 3), TensorType(U8, (1, 3, 2, 2)), (0, 2, 3, 1), given)
+    graph = net.graph(net.actor("y", MapClip(3, 20, 200), x))
+    shown = replace(graph.outputs[0], tensor=TensorType(U8, (1, 3, 2, 2)), order=(0, 2, 3, 1), encoding=given)
+    graph = replace(graph, outputs=(shown,))
+    reals = {"x": np.random.default_rng(0).uniform(-20, 70, (5, 3, 2, 2))}
+    np.savez(tmp_path / "x.npz", labels=np.zeros(5), **reals)
+    command(emitted(graph, tmp_path), "--input", str(tmp_path / "x.npz"), "--output", str(tmp_path / "y.npz"))
+    expected = present(graph, evaluate(graph, bind(graph, reals)))["out0"]
+    assert np.array_equal(np.load(tmp_path / "y.npz")["out0"], expected)

@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from textwrap import indent
+from textwrap import fill, indent
 from types import ModuleType
 
 import numpy as np
@@ -132,7 +132,7 @@ def actor(graph: Graph, node: Node, data: dict[str, Array]) -> str:
     for k, channel in enumerate(stream_operands(graph, node)):
         needs = schedule(firings.needs[k], f"{node.name} needs {k}", data)
         releases = schedule(firings.releases[k], f"{node.name} releases {k}", data)
-        lines.append(f"            Input({channel!r}, needs={needs}, releases={releases}),")
+        lines.append(f"            Input({channel!r}, needs={needs},\n                  releases={releases}),")
     lines.append("        ), outputs=(")
     for k, channel in enumerate(node.results):
         produces = schedule(firings.produces[k], f"{node.name} produces {k}", data)
@@ -172,5 +172,6 @@ def port(p: Port, channel: str) -> str:
     fields = [f"Port({p.name!r}, {channel!r}, least={type.format.minimum}, most={type.format.maximum}",
               f"positions={type.positions}, elements={type.elements}, shape={tensor.shape}, order={tuple(order)}"]
     if p.encoding:
-        fields.append(f"scale={p.encoding.scale}, zero={p.encoding.zero}, axis={p.encoding.axis}")
+        scale = fill(repr(p.encoding.scale), 100, subsequent_indent=" " * 20)
+        fields.append(f"scale={scale}, zero={p.encoding.zero}, axis={p.encoding.axis}")
     return "        " + ",\n             ".join(fields) + "),"

@@ -151,7 +151,7 @@ def count_wave(arrivals: Array, departures: Array, mark: str) -> tuple[Array, Ar
 
 def write_vcd(design: Design, schedule: Schedule, path: Path, frames: int) -> None:
     """Waves of the first frames: for each channel a push, a pop and how many tokens it holds. One cycle is 1 ns."""
-    header = ["$timescale 1ns $end", f"$scope module {design.name} $end"]
+    header = ["$timescale 1ns $end", f"$scope module {''.join(design.name.split())} $end"]
     initial, times, lines = [], [], []
     for k, channel in enumerate(design.network.channels):
         push, pop, held = (vcd_mark(3 * k + n) for n in range(3))

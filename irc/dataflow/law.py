@@ -32,7 +32,7 @@ import numpy.typing as npt
 Cycles = npt.NDArray[np.int64]
 NEVER = -(1 << 60)  # earlier than every cycle
 LONGEST_PERIOD = 8  # frames; longer periods are simulated frame by frame
-PATIENCE = 16  # sweeps before a frame is solved firing by firing
+PATIENCE = 48  # sweeps before a frame is solved firing by firing, which costs about as much as that many
 
 
 class DeadlockError(Exception):

@@ -32,7 +32,7 @@ from irc.pipeline.step import Context, Contract, Exact, Pass, option
 from irc.types import Level
 
 PATIENCE = 12  # sweeps before a depth counts as too small: more find next to nothing, and cost time at each failure
-RUN_IN = 256  # frames in which a design has to settle
+RUN_IN = 64  # frames in which a design has to settle
 
 
 @dataclass(frozen=True, slots=True)
