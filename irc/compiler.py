@@ -17,7 +17,7 @@ from irc.graph import Graph
 from irc.pipeline.driver import Record, run_pipeline, steps_to
 from irc.pipeline.language import Step, parse_pipeline
 from irc.pipeline.plugins import find_backend
-from irc.samples import load_samples
+from irc.samples import load_fitting
 from irc.text import load_graph
 from irc.types import Level
 
@@ -63,7 +63,7 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
     graph = read_model(request.model, request.shape)
     pipeline = request.passes if request.passes is not None else default_pipeline(graph)
     steps = planned(graph, pipeline, backend)
-    data = load_samples(request.calibration) if request.calibration is not None else None
+    data = load_fitting(request.calibration, graph) if request.calibration is not None else None
     stages = Stages(graph)
     outcome = run_pipeline(graph, steps, calibration=data, dump=request.dump, progress=progress, seed=request.seed,
                            observe=stages.observe)

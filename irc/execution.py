@@ -15,7 +15,7 @@ from irc.diagnostics import error
 from irc.folder import unwritable
 from irc.graph import Graph
 from irc.pipeline.plugins import find_backend
-from irc.samples import bind, load_samples, present, restore, sample_count
+from irc.samples import bind, load_fitting, present, restore, sample_count
 from irc.text import write_npz
 from irc.types import Array
 
@@ -44,7 +44,7 @@ def run_build(build: Build, data: Mapping[str, Array], *, raw: bool = False) -> 
 def load_inputs(path: Path, graph: Graph) -> dict[str, Array]:
     """The arrays of an `.npz` file, or of an `.npy` file for a graph with one input."""
     if path.suffix != ".npy":
-        return load_samples(path)
+        return load_fitting(path, graph)
     if len(graph.inputs) != 1:
         names = ", ".join(port.name for port in graph.inputs)
         raise error("E401", f"an .npy file holds one array, but the inputs are {names}", file=str(path),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,16 @@ def load_samples(path: Path | str) -> dict[str, Array]:
         raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None
     except (ValueError, EOFError, zipfile.BadZipFile) as problem:
         raise error("E101", f"not an .npz file of plain arrays: {problem}", file=str(path)) from None
+
+
+def load_fitting(path: Path | str, graph: Graph) -> dict[str, Array]:
+    """`load_samples`, after making sure that `bind` takes the data. Raises E401 naming the file."""
+    data = load_samples(path)
+    try:
+        bind(graph, data)
+    except IrcError as misfit:
+        raise IrcError(*(replace(d, place=replace(d.place, file=str(path))) for d in misfit.diagnostics)) from None
+    return data
 
 
 def _entry(archive: np.lib.npyio.NpzFile, name: str, file: str) -> Array:

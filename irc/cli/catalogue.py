@@ -18,7 +18,8 @@ def print_catalogue(kind: str, entries: Sequence[Entry], columns: Sequence[str],
     if as_json:
         print_json({"ok": True, kind: list(entries)})
         return
-    rows = [[str(entry[column]) for column in columns] + [first_line(entry.get("summary", entry["help"]))] for entry in entries]
+    rows = [[*(str(entry[column]) for column in columns), first_line(entry.get("summary", entry["help"]))]
+            for entry in entries]
     print_table("", (*columns, "what it is"), rows)
 
 

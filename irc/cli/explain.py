@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def command(build: Path, as_json: bool) -> None:
     """Show what each pass did to BUILD, and the size, folding and timing of the design.
 
-    JSON: ok, model, target, pipeline, passes (as for compile, without seconds), stages (by name, each op's nodes, macs, weights,
-    weight_bits), actors (node, op, origin, simd, pe, firings, latency, busy, macs, rom_bits, fifo_bits), timing
-    (latency, interval).
+    JSON: ok, model, target, pipeline, passes (as for compile, without seconds), stages (by name, each op's nodes,
+    macs, weights, weight_bits), actors (node, op, origin, simd, pe, firings, latency, busy, macs, rom_bits,
+    fifo_bits), timing (latency, interval).
     """
     from irc.build import load_build
     from irc.cli.output import print_json

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
 from irc.diagnostics import Diagnostic
 
 BAD_CALL = 2
+REMEDIES = {  # where the problem itself carries none
+    "E101": "Check the path, and that the file is complete.",
+    "E102": "Export the model again; 'irc compile' takes .onnx and .irc files.",
+    "E103": "Export the model again, with its nodes and outputs.",
+    "E104": "Replace the operator in the model; 'irc check MODEL' lists all such places at once.",
+    "E105": "Export the model again, or mend the name.",
+    "E106": "Mend the shapes in the model.",
+    "E107": "Train or export the model again; such weights have no meaning in hardware.",
+    "E108": "Bind it with --shape NAME=VALUE.",
+    "E201": "See docs/ir.md.",
+    "E202": "See docs/ir.md.",
+    "E301": "See 'irc passes'.",
+    "E302": "See 'irc passes'.",
+    "E303": "See 'irc passes NAME'.",
+    "E304": "See 'irc passes NAME'.",
+    "E305": "Report it to the author of the pass; '--dump DIR' shows the graph before and after.",
+    "E306": "See 'irc passes' for the level at which each pass works.",
+    "E307": "Reinstall the package that provides it.",
+    "E401": "Arrays are named after the inputs, first axis the samples; 'irc check MODEL' shows the model.",
+    "E402": "Give them with --calib data.npz.",
+    "E501": "See 'irc backends'.",
+    "E502": "Choose another target; 'irc check MODEL' tries them all.",
+    "E503": "Choose a place that can be written and has room.",
+    "E504": "Compile again.",
+    "E602": "Run the tool by hand to see all that it says.",
+}
 
 
 def report_problems(problems: Sequence[Diagnostic], json: bool) -> int:
     """Print the problems, with `--json` also as an object on stdout; returns the exit code."""
+    problems = [replace(p, remedy=p.remedy or REMEDIES.get(p.code, "")) for p in problems]
     for problem in problems:
         click.echo(" ".join(str(problem).split()), err=True)
     if json:

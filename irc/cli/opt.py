@@ -29,13 +29,14 @@ def command(source: Path, passes: str, output: Path | None, calibration: Path | 
     from irc.compiler import read_model
     from irc.pipeline.driver import run_pipeline
     from irc.pipeline.language import parse_pipeline
-    from irc.samples import load_samples
+    from irc.samples import load_fitting
     from irc.text import print_graph, save_graph
 
     steps = parse_pipeline(passes)
-    data = load_samples(calibration) if calibration is not None else None
+    graph = read_model(source, {})
+    data = load_fitting(calibration, graph) if calibration is not None else None
     with progress_bar() as progress:
-        outcome = run_pipeline(read_model(source, {}), steps, calibration=data, dump=dump, progress=progress, seed=seed)
+        outcome = run_pipeline(graph, steps, calibration=data, dump=dump, progress=progress, seed=seed)
     if output is not None:
         save_graph(outcome.graph, output)
     shown = {"graph": print_graph(outcome.graph)} if output is None else {"output": str(output)}

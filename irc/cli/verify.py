@@ -30,12 +30,13 @@ def command(build: Path, data: Path, samples: int | None, frames: int, only: str
     """
     from irc.build import load_build
     from irc.cli.output import print_json, progress_bar
-    from irc.samples import load_samples
+    from irc.samples import load_fitting
     from irc.verify import verify
 
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else None
+    made = load_build(build)
     with progress_bar() as progress:
-        verdict = verify(load_build(build), load_samples(data), samples=samples, frames=frames, only=names,
+        verdict = verify(made, load_fitting(data, made.last()), samples=samples, frames=frames, only=names,
                          progress=progress)
     if as_json:
         print_json(_to_json(verdict))
