@@ -52,6 +52,10 @@ class Placement:
         return statics(self.graph)
 
     @cached_property
+    def _position(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.graph.types)}
+
+    @cached_property
     def absorbed(self) -> frozenset[str]:
         """Results of layers that are read by their bias addition alone."""
         return frozenset(layer.node.name for layer in layers(self.graph) if layer.addition)
@@ -120,7 +124,7 @@ class Placement:
         return tuple(c for c in map(self._component, groups) if c.entries)
 
     def _component(self, members: frozenset[str]) -> Component:
-        order = [v for v in self.graph.types if v in members] if len(members) > 1 else list(members)
+        order = sorted(members, key=self._position.__getitem__)
         users = {u.name: u for v in order for u in self.graph.users[v] if self.demands(u)}
         entries = list(dict.fromkeys(self._behind_relu(v) for v in order if users and self._enters(v)))
         imports = [(u.name, o) for u in users.values() if self.joins(u) for o in u.operands if o in self.fixed]
