@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import networks
 import numpy as np
@@ -31,8 +32,8 @@ OPTIONS = [{}, {"scales": "pot"}, {"activations": S8}, {"weights": Integer(True,
            {"granularity": "tensor", "calibration": "minmax"}]
 
 
-def quantized(graph: Graph, **options: object) -> Graph:
-    return Quantize(**options).run(graph, Context(calibration=networks.data_for(graph)))  # type: ignore[arg-type]
+def quantized(graph: Graph, **options: Any) -> Graph:
+    return Quantize(**options).run(graph, Context(calibration=networks.data_for(graph)))
 
 
 def lowered(graph: Graph) -> Graph:
@@ -44,7 +45,7 @@ def lowered(graph: Graph) -> Graph:
 
 def encoded(graph: Graph, data: dict[str, Array]) -> dict[str, Array]:
     """What the integer ports receive for real data."""
-    return {p.name: p.encoding.encode(data[p.name], p.type.format) for p in graph.inputs if p.encoding}  # type: ignore[arg-type]
+    return {p.name: p.encoding.encode(data[p.name], cast(Integer, p.type.format)) for p in graph.inputs if p.encoding}
 
 
 def assert_same_numbers(real: Graph, integer: Graph) -> None:
@@ -58,7 +59,7 @@ def assert_same_numbers(real: Graph, integer: Graph) -> None:
 
 @pytest.mark.parametrize("build", GRAPHS)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_integers_are_the_quantized_reals(build: Callable[[], Graph], options: dict[str, object]) -> None:
+def test_integers_are_the_quantized_reals(build: Callable[[], Graph], options: dict[str, Any]) -> None:
     real = quantized(build(), **options)
     assert_same_numbers(real, lowered(real))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import networks
 import numpy as np
@@ -26,8 +27,8 @@ S4, U8, S8 = Integer(True, 4), Integer(False, 8), Integer(True, 8)
 GRAPHS = [networks.small_cnn, networks.branches, networks.residual, networks.embedding]
 
 
-def quantized(graph: Graph, **options: object) -> Graph:
-    found = Quantize(**options).run(graph, Context(calibration=networks.data_for(graph)))  # type: ignore[arg-type]
+def quantized(graph: Graph, **options: Any) -> Graph:
+    found = Quantize(**options).run(graph, Context(calibration=networks.data_for(graph)))
     found.verify()
     return found
 
@@ -53,7 +54,7 @@ def test_eight_bits_keep_the_outputs(build: Callable[[], Graph]) -> None:
     {"calibration": "minmax"}, {"calibration": "percentile"}, {"scales": "pot"}, {"granularity": "tensor"},
     {"weight_scale": "max"}, {"activations": S8}, {"weights": Integer(True, 16), "activations": Integer(False, 16)},
 ])
-def test_every_option_gives_a_usable_network(options: dict[str, object]) -> None:
+def test_every_option_gives_a_usable_network(options: dict[str, Any]) -> None:
     graph = networks.small_cnn()
     assert signal_to_noise(graph, quantized(graph, **options)) > 200
 

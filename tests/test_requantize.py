@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import networks
 import numpy as np
@@ -60,9 +60,9 @@ def chain(
 @settings(max_examples=150, deadline=None)
 @given(case=requantizations())
 def test_every_reachable_accumulator_gives_the_exact_result(case: tuple[Graph, list[list[Fraction]]],
-                                                            options: dict[str, object]) -> None:
+                                                            options: dict[str, Any]) -> None:
     graph, exact = case
-    selected = SelectRequantizers(**options).run(graph, Context())  # type: ignore[arg-type]
+    selected = SelectRequantizers(**options).run(graph, Context())
     selected.verify()
     assert [n.op.name for n in selected.nodes] in (["multiply_shift"], ["threshold"])
     form = cast(Integer, graph.inputs[0].type.format)
@@ -81,8 +81,8 @@ def test_thresholds_are_the_first_accumulators_of_each_level(low: int, span: int
     assert counted.tolist() == exact
 
 
-def selected(graph: Graph, **options: object) -> list[object]:
-    found = SelectRequantizers(**options).run(graph, Context())  # type: ignore[arg-type]
+def selected(graph: Graph, **options: Any) -> list[object]:
+    found = SelectRequantizers(**options).run(graph, Context())
     return [node.op for node in found.nodes]
 
 
