@@ -17,11 +17,12 @@ from backends.verilog.shell import (
     countdown,
     counter,
     delay_bit,
+    delay_word,
     fire,
+    held_rom,
     joined,
     lanes,
     open_module,
-    pack,
     rom,
     state,
 )
@@ -31,7 +32,8 @@ from irc.ops.matvec import MatVec
 from irc.ops.routing import Fork, StreamConcat, Width
 from irc.ops.stream_map import Map, MapAdd, MapClip, MapScale, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
-from irc.types import Array, Integer, IntArray, PowerOfTwo
+from irc.rom import is_banked
+from irc.types import Array, IntArray, Integer, PowerOfTwo
 
 A = TypeVar("A", bound=Actor)
 Emitted = tuple[Module, dict[str, str]]
@@ -66,7 +68,7 @@ def matvec(site: Site, op: MatVec) -> Emitted:
     dots = op.dots(x, weight)
     signals, files = _matvec_operands(site, m, op, folds, groups, form)
     pipe = Pipeline(m, dots, signals)
-    sums = _accumulated(m, pipe, dots, y.format, folds) if folds > 1 else _resized(m, pipe, dots, y.format)
+    sums = _accumulated(m, pipe, op.read_latency(x, weight), y.format, folds) if folds > 1 else _resized(m, pipe, dots, y.format)
     m.assign("y0_data", joined(sums))
     return m, files
 
@@ -75,31 +77,28 @@ def _matvec_operands(site: Site, m: Module, op: MatVec, folds: int, groups: int,
                      form: Integer | PowerOfTwo) -> tuple[dict[str, str], dict[str, str]]:
     """Registers behind the FIFO and the ROM: the lanes of the token and the weights of the firing."""
     x, weight = site.inputs[0], site.roms[0]
-    m.free.append("x_held <= x0_data;")
-    m.body.append(f"reg {span(x.width)}x_held;")
-    signals = {f"x{i}": s for i, s in enumerate(lanes(m, "x_held", "x", x.lanes, x.format.bits))}
+    read = op.read_latency(x, weight)
+    held = delay_word(m, "x0_data", x.width, read - 1, "x_held")
+    signals = {f"x{i}": s for i, s in enumerate(lanes(m, held, "x", x.lanes, x.format.bits))}
     if op.wired:
         return signals, {}
     counter(m, "address", folds * groups, "go")
-    bits = form.bits
     table = stored(weight.data, form).reshape(groups, op.pe, folds, x.lanes).transpose(0, 2, 1, 3)
     fields = table.reshape(groups * folds, -1)
     where = "address" if folds * groups > 1 else "1'b0"
-    word = rom(m, "w_word", site.rom_files[0], len(fields), bits * fields.shape[1], where)
-    m.body.append(f"reg {span(bits * fields.shape[1])}w_held;")
-    m.free.append(f"w_held <= {word};")
-    cut = lanes(m, "w_held", "w", fields.shape[1], bits)
+    files = held_rom(m, "w_held", site.rom_files[0], fields, [form.bits] * fields.shape[1], where)
+    cut = lanes(m, "w_held", "w", fields.shape[1], form.bits)
     signals |= {f"w{p}_{i}": cut[p * x.lanes + i] for p in range(op.pe) for i in range(x.lanes)}
-    return signals, {site.rom_files[0]: pack(fields, [bits] * fields.shape[1])}
+    return signals, files
 
 
-def _accumulated(m: Module, pipe: Pipeline, dots: list[Expression], form: Integer, folds: int) -> list[str]:
+def _accumulated(m: Module, pipe: Pipeline, read: int, form: Integer, folds: int) -> list[str]:
     """One accumulator a row; the first column group of a vector overwrites it."""
     m.wire("first", 1, f"column == {state(folds, 0)}")
-    started = delay_bit(m, "go", 2 + pipe.depth, "started")
-    first = delay_bit(m, "first", 2 + pipe.depth, "first_z")
+    started = delay_bit(m, "go", read + pipe.depth, "started")
+    first = delay_bit(m, "first", read + pipe.depth, "first_z")
     sums = []
-    for p, (dot, signal) in enumerate(zip(dots, pipe.results(), strict=True)):
+    for p, (dot, signal) in enumerate(zip(pipe.roots, pipe.results(), strict=True)):
         m.wire(f"dot{p}", dot.bits, signal)
         m.body.append(f"reg {span(form.bits)}sum{p};")
         new = extended(f"dot{p}", dot.bits, dot.signed, form.bits)
@@ -135,9 +134,8 @@ def element_wise(site: Site, op: Map) -> Emitted:
     for k, constant in enumerate(site.roms):
         if not op.wired(constant, x.lanes):
             names, fields, bits = _parameters(site, op, k)
-            word = rom(m, f"p{k}_word", site.rom_files[k], len(fields), sum(bits), "block")
-            signals |= _fields(m, word, names, bits)
-            files[site.rom_files[k]] = pack(fields, bits)
+            files |= rom(m, f"p{k}_word", site.rom_files[k], fields, bits, "block")
+            signals |= _fields(m, f"p{k}_word", names, bits)
     pipe = Pipeline(m, roots, signals)
     m.assign("y0_data", joined(_resized(m, pipe, roots, y.format)))
     return m, files
@@ -248,9 +246,9 @@ def embed(site: Site, op: Embed) -> Emitted:
     m.lossy = True
     m.free.append(f"address <= {address};")
     fields = table.data.reshape(rows * blocks, op.lanes)
-    word = rom(m, "row", site.rom_files[0], len(fields), y.width, "address")
-    m.assign("y0_data", word)
-    return m, {site.rom_files[0]: pack(fields, [form.bits] * op.lanes)}
+    read = held_rom if is_banked(len(fields), y.width) else rom
+    m.assign("y0_data", "row")
+    return m, read(m, "row", site.rom_files[0], fields, [form.bits] * op.lanes, "address")
 
 
 @emits(Fork)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from backends.verilog.module import Module, literal
+from backends.verilog.module import Module, literal, span
 from irc.graph import Constant, Graph, Node
-from irc.types import Array, StreamType
-
+from irc.rom import bank_words, is_banked
+from irc.types import IntArray, StreamType
 
 ALWAYS = "1'b1"
+Memories: TypeAlias = dict[str, str]  # memory files by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ def delay_bit(module: Module, signal: str, cycles: int, name: str) -> str:
     return name if cycles == 1 else f"{name}[{cycles - 1}]"
 
 
+def delay_word(module: Module, signal: str, bits: int, cycles: int, name: str) -> str:
+    """Data, `cycles` later, through registers called `name`, `name`1, ..."""
+    for k in range(cycles):
+        register = name if k == cycles - 1 else f"{name}{k}"
+        module.body.append(f"reg {span(bits)}{register};")
+        module.free.append(f"{register} <= {signal};")
+        signal = register
+    return signal
+
+
 def counter(module: Module, name: str, count: int, enable: str) -> str:
     """A counter 0 .. count-1 that steps when `enable`; returns the signal that is high in its last state.
 
@@ -109,16 +121,42 @@ def both(*conditions: str) -> str:
     return " && ".join(found) if found else ALWAYS
 
 
-def rom(module: Module, name: str, file: str, words: int, bits: int, address: str) -> str:
-    """A ROM with a registered output, read every cycle at `address`; returns the output."""
-    module.body.append(f"reg [{bits - 1}:0] {name}_rom [0:{words - 1}];")
-    module.body.append(f'initial $readmemh("{file}", {name}_rom);')
-    module.body.append(f"reg [{bits - 1}:0] {name};")
+def rom(module: Module, name: str, file: str, table: IntArray, widths: Sequence[int], address: str) -> Memories:
+    """A ROM with a registered output called `name`, read every cycle at `address`; returns its memory file."""
+    bits = sum(widths)
+    module.body += [f"reg {span(bits)}{name}_rom [0:{len(table) - 1}];",
+                    f'initial $readmemh("{file}.mem", {name}_rom);', f"reg {span(bits)}{name};"]
     module.free.append(f"{name} <= {name}_rom[{address}];")
-    return name
+    return {f"{file}.mem": pack(table, widths)}
 
 
-def pack(fields: Array, bits: Sequence[int]) -> str:
+def held_rom(module: Module, name: str, file: str, table: IntArray, widths: Sequence[int], address: str) -> Memories:
+    """A ROM whose word stands in register `name` two cycles after the address, three when it is cut into banks."""
+    bits, words = sum(widths), len(table)
+    module.body.append(f"reg {span(bits)}{name};")
+    if not is_banked(words, bits):
+        module.free.append(f"{name} <= {name}_word;")
+        return rom(module, f"{name}_word", file, table, widths, address)
+    size = bank_words(words, bits)
+    low, count = count_bits(size), -(-words // size)
+    module.body.append(f"reg {span(count_bits(count))}{name}_bank, {name}_bank_z;")
+    module.free += [f"{name}_bank <= {address}[{count_bits(words) - 1}:{low}];", f"{name}_bank_z <= {name}_bank;",
+                    f"case ({name}_bank_z)"]
+    files: Memories = {}
+    for k in range(count):
+        case = "default" if k == count - 1 else literal(k, count_bits(count))
+        module.free.append(f"    {case}: {name} <= {name}_held{k};")
+        module.body.append(f"reg {span(bits)}{name}_held{k};")
+    module.free.append("endcase")
+    for k in range(count):
+        part = table[k * size : (k + 1) * size]
+        where = f"{address}[{count_bits(len(part)) - 1}:0]" if len(part) > 1 else "1'd0"
+        files |= rom(module, f"{name}_word{k}", f"{file}_{k}", part, widths, where)
+        module.free.append(f"{name}_held{k} <= {name}_word{k};")
+    return files
+
+
+def pack(fields: IntArray, bits: Sequence[int]) -> str:
     """Memory file: one hexadecimal word a row of `fields` [words, fields], field 0 in the lowest bits."""
     total, words = sum(bits), [0] * len(fields)
     at = 0

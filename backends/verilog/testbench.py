@@ -8,7 +8,7 @@ from backends.verilog.shell import count_bits, pack
 from backends.verilog.top import Names, bytes_wide
 from irc.graph import Graph, Port
 from irc.interpreter import evaluate
-from irc.types import Array, Integer, IntArray, StreamType
+from irc.types import Array, IntArray, Integer, StreamType
 
 FRAMES = 2
 

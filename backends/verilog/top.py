@@ -51,7 +51,7 @@ def sites(graph: Graph, names: Names) -> list[Site]:
         schedule = node_firings(graph, node)
         inputs = tuple(stream(graph, o) for o in stream_operands(graph, node))
         roms = rom_operands(graph, node)
-        files = tuple(f"{names.modules[node.name]}_{k}.mem" for k in range(len(roms)))
+        files = tuple(f"{names.modules[node.name]}_{k}" for k in range(len(roms)))
         outputs = tuple(stream(graph, r) for r in node.results)
         found.append(Site(graph, node, names.modules[node.name], inputs, outputs, roms, files, schedule.latency,
                           schedule.count))

@@ -19,7 +19,7 @@ from irc.actor import stream
 from irc.backend import Handshakes, Run
 from irc.diagnostics import error
 from irc.graph import Graph, Port
-from irc.types import Array, Integer, IntArray, StreamType
+from irc.types import Array, IntArray, Integer, StreamType
 
 IDLE = 1_000_000  # cycles without any handshake after which the design is called stuck
 

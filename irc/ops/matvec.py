@@ -12,6 +12,7 @@ from irc.actor import Actor, Firings
 from irc.graph import Constant
 from irc.operation import DATAFLOW, operation
 from irc.ops.linear import exact_product, product_format
+from irc.rom import is_banked
 from irc.types import Array, Float, Integer, PowerOfTwo, StreamType, TensorType
 
 
@@ -64,13 +65,21 @@ class MatVec(Actor):
         shared: dict[tuple[int, int], ex.Expression] = {}
         return [_wired_dot(inputs, row, shared) for row in weight.data.tolist()]
 
+    def rom_shape(self, x: StreamType, weight: Constant) -> tuple[int, int]:
+        """Words and bits of the weight ROM."""
+        width = self.pe * x.lanes
+        return weight.data.size // width, width * cast(Integer | PowerOfTwo, weight.type.format).bits
+
+    def read_latency(self, x: StreamType, weight: Constant) -> int:
+        """Cycles until token and weights stand in registers: FIFO and ROM read, register, multiplexer of a deep ROM."""
+        return 2 + (not self.wired and is_banked(*self.rom_shape(x, weight)))
+
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],
                 roms: Sequence[Constant]) -> Firings:
         x, weight = inputs[0], roms[0]
         folds = weight.type.shape[1] // x.lanes
         ramp = np.arange(1, x.tokens + 1, dtype=np.int64)
-        # FIFO read, ROM register, dot product, accumulator (when folded)
-        latency = 2 + ex.depth(self.dots(x, weight)) + (folds > 1)
+        latency = self.read_latency(x, weight) + ex.depth(self.dots(x, weight)) + (folds > 1)
         return Firings(x.tokens, (ramp,), (ramp,), (ramp // folds,), latency)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from irc.actor import Actor, Firings
 from irc.graph import Constant
 from irc.operation import DATAFLOW, operation
+from irc.rom import is_banked
 from irc.types import Array, Float, Integer, StreamType, TensorType, smallest_integer
 
 
@@ -83,5 +84,6 @@ class Embed(Actor):
                 roms: Sequence[Constant]) -> Firings:
         blocks = outputs[0].blocks
         ramp = np.arange(1, outputs[0].tokens + 1, dtype=np.int64)
-        # FIFO read, row address, ROM read
-        return Firings(len(ramp), ((ramp + blocks - 1) // blocks,), (ramp // blocks,), (ramp,), latency=3)
+        # FIFO read, row address, ROM read; of a deep table, register and multiplexer
+        latency = 5 if is_banked(len(roms[0].data) * blocks, outputs[0].width) else 3
+        return Firings(len(ramp), ((ramp + blocks - 1) // blocks,), (ramp // blocks,), (ramp,), latency)
