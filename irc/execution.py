@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,7 @@ from irc.diagnostics import error
 from irc.folder import unwritable
 from irc.graph import Graph
 from irc.pipeline.plugins import find_backend
-from irc.samples import bind, load_fitting, present, restore, sample_count
+from irc.samples import bind, load_fitting, present, sample_count
 from irc.text import write_npz
 from irc.types import Array
 
@@ -36,9 +36,8 @@ def run_build(build: Build, data: Mapping[str, Array], *, raw: bool = False) -> 
     feeds = bind(graph, data)
     with TemporaryDirectory() as scratch:
         run = backend.run(build.design, graph, feeds, scratch=Path(scratch))
-    shown = ({port.name: restore(port, run.outputs[port.name]) for port in graph.outputs} if raw
-             else present(graph, run.outputs))
-    return Execution(shown, sample_count(feeds), run.cycles if backend.clocked else None)
+    shown = replace(graph, outputs=tuple(replace(p, encoding=None) for p in graph.outputs)) if raw else graph
+    return Execution(present(shown, run.outputs), sample_count(feeds), run.cycles if backend.clocked else None)
 
 
 def load_inputs(path: Path, graph: Graph) -> dict[str, Array]:

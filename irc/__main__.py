@@ -1,0 +1,5 @@
+"""`python -m irc` is `irc`."""
+
+from irc.cli import main
+
+main()
