@@ -193,19 +193,28 @@ PAGES = {"ir.md": op_reference, "passes.md": pass_reference, "diagnostics.md": c
 
 
 def written(page: str) -> str:
-    """The hand-written part of a page, marker included."""
+    """The hand-written part of a page, marker included, with the files that it shows."""
     head, marker, _ = (FOLDER / page).read_text("utf-8").partition(MARKER)
-    assert marker, f"{page} has lost its marker"
-    return head + marker
+    assert marker or page not in PAGES, f"{page} has lost its marker"
+    return re.sub(r"(^```\w+ file=(\S+)\n).*?^```", shown, head, flags=re.MULTILINE | re.DOTALL) + marker
+
+
+def shown(fence: re.Match[str]) -> str:
+    """A fenced block ```` ```python file=path ```` with the content of that file."""
+    return f"{fence[1]}{(FOLDER.parent / fence[2]).read_text('utf-8')}```"
 
 
 def rendered(page: str) -> str:
     """The whole page as it should be."""
-    return f"{written(page)}\n{PAGES[page]()}"
+    return f"{written(page)}\n{PAGES[page]()}" if page in PAGES else written(page)
+
+
+def pages() -> list[str]:
+    return sorted(path.name for path in FOLDER.glob("*.md"))
 
 
 def main() -> None:
-    for page in PAGES:
+    for page in pages():
         (FOLDER / page).write_text(rendered(page), "utf-8", newline="\n")
 
 
