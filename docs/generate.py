@@ -22,7 +22,7 @@ from irc.ops import window  # noqa: F401 (importing one family enters all)
 from irc.pipeline.language import options_of
 from irc.pipeline.step import Pass
 from irc.text import read_graph
-from irc.text.values import describe, field_types, is_required, print_value
+from irc.text.values import describe, is_required, print_value
 from irc.types import Level
 
 FOLDER = Path(__file__).parent
@@ -65,7 +65,7 @@ def highest(cls: type[Op]) -> Level:
 
 def op_entry(cls: type[Op]) -> str:
     levels = ", ".join(level.value for level in Level if level in cls.levels)
-    attributes = [(f"`{f.name}`", takes(field_types(cls)[f.name]), default(f)) for f in cls.attributes()]
+    attributes = [(f"`{f.name}`", takes(get_type_hints(cls)[f.name]), default(f)) for f in cls.attributes()]
     parts = [f"#### `{cls.name}`\n", f"Syntax: `{syntax(cls)}`\n", f"Levels: {levels}\n", f"{prose(cls)}\n",
              table(("operand", "type"), operand_rows(cls))]
     if attributes:

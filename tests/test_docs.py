@@ -139,7 +139,8 @@ def test_worked_example_says_the_starts_that_the_law_gives() -> None:
     assert len(found) == 6
     for actor, firing, terms, result in found:
         assert max(sum(map(int, term.split("+"))) for term in terms.split(",")) == int(result)
-        assert schedule.starts(actors[actor], 0)[int(firing)] == int(result)
+        frame, place = divmod(int(firing), schedule.network.actors[actors[actor]].count)
+        assert schedule.starts(actors[actor], frame)[place] == int(result)
     assert f"a latency of {schedule.latency} cycles" in text and f"interval is {schedule.interval}," in text
 
 
