@@ -61,9 +61,9 @@ def dense(folder: Path) -> Path:
     return path
 
 
-def compile_dense(folder: Path, target: str) -> Path:
+def compile_dense(folder: Path, target: str, passes: str = "") -> Path:
     """A build of the tiny network."""
-    assert irc("compile", dense(folder), "--target", target, "-o", folder / target).code == 0
+    assert irc("compile", dense(folder), "--target", target, "--passes", passes, "-o", folder / target).code == 0
     return folder / target
 
 
