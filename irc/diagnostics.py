@@ -75,7 +75,8 @@ class Diagnostic:
 
     def to_json(self) -> dict[str, object]:
         place = {k: getattr(self.place, k) for k in ("file", "line", "column", "node", "operator")}
-        return {"code": self.code, "message": self.message, "remedy": self.remedy, **{k: v for k, v in place.items() if v}}
+        found = {k: v for k, v in place.items() if v}
+        return {"code": self.code, "message": self.message, "remedy": self.remedy, **found}
 
 
 class IrcError(Exception):

@@ -217,8 +217,8 @@ def power_product(a: Expression, code: Expression, form: PowerOfTwo) -> Expressi
         terms.append(select(sign, subtract(constant(0), shifted), shifted))
     total = tree(terms)
     reach = form.terms * limit * max(abs(a.low), abs(a.high))
-    return Expression(total.kind, total.operands, max(total.low, -reach), min(total.high, reach), total.value, total.name,
-                      total.width)
+    low, high = max(total.low, -reach), min(total.high, reach)
+    return Expression(total.kind, total.operands, low, high, total.value, total.name, total.width)
 
 
 def encode_powers(values: Array, form: PowerOfTwo) -> Array:

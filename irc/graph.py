@@ -169,7 +169,8 @@ class Graph:
                 raise error("E202", f"output '{port.name}' shows '{port.value}', which is not defined",
                             remedy=did_you_mean(port.value, defined))
             if port.type != self.types[port.value]:
-                raise error("E202", f"output '{port.name}' is {port.type}, but '{port.value}' is {self.types[port.value]}")
+                have = self.types[port.value]
+                raise error("E202", f"output '{port.name}' is {port.type}, but '{port.value}' is {have}")
         for constant in self.constants.values():
             form = constant.type.format
             if not isinstance(form, Float) and not form.holds(constant.data):

@@ -82,15 +82,15 @@ class Op:
         return types if isinstance(types, tuple) else (types,)
 
 
-O = TypeVar("O", bound=Op)
+OpType = TypeVar("OpType", bound=Op)
 OPERATIONS: dict[str, type[Op]] = {}
 
 
 @dataclass_transform(frozen_default=True)
-def operation(name: str, operands: str, *, levels: frozenset[Level]) -> Callable[[type[O]], type[O]]:
+def operation(name: str, operands: str, *, levels: frozenset[Level]) -> Callable[[type[OpType]], type[OpType]]:
     """Class decorator: make the class a frozen dataclass and enter it in the op table under `name`."""
 
-    def enter(cls: type[O]) -> type[O]:
+    def enter(cls: type[OpType]) -> type[OpType]:
         made = dataclass(frozen=True)(cls)
         made.name, made.levels = name, levels
         made.operands = tuple(Operand(o.rstrip("?*"), o.endswith("?"), o.endswith("*")) for o in operands.split())

@@ -1,4 +1,4 @@
-"""Random integer-level networks: convolutions with all manner of strides and pads, requantizers, pools, dense layers."""
+"""Random integer-level networks: convolutions of any stride and padding, requantizers, pools, dense layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Sketch:
     def thresholded(self, name: str, x: str) -> str:
         """To u2 by thresholds."""
         table = np.sort(self.rng.integers(-2000, 2000, (self.types[x].shape[1], 3)), axis=1)
-        return self.value(name, Threshold(Integer(False, 2), 0), x, self.constant(f"{name}_t", Integer(True, 12), table))
+        rom = self.constant(f"{name}_t", Integer(True, 12), table)
+        return self.value(name, Threshold(Integer(False, 2), 0), x, rom)
 
     def dense(self, name: str, x: str, columns: int, form: Integer | PowerOfTwo = S5) -> str:
         flat = self.value(f"{name}_flat", Reshape((1, self.types[x].size)), x)
@@ -88,7 +89,8 @@ def branching(seed: int) -> Graph:
     parts = []
     for i, kernel in enumerate((1, 3)):
         pads = (kernel // 2,) * 4
-        c = s.value(f"c{i}", Conv((1, 1), pads, (1, 1)), "image", s.weights(f"w{i}", S5, (2 + 2 * i, 2, kernel, kernel)))
+        weights = s.weights(f"w{i}", S5, (2 + 2 * i, 2, kernel, kernel))
+        c = s.value(f"c{i}", Conv((1, 1), pads, (1, 1)), "image", weights)
         parts.append(s.requantized(f"q{i}", c))
     return s.graph(s.dense("f", s.value("joined", Concat(1), *parts), 5))
 

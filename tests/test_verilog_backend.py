@@ -60,7 +60,8 @@ def test_branches_that_join_again_are_cycle_exact(tmp_path):
     integers = branching(0)
     graph, x = design(integers, multipliers=12), images(integers, 2)
     run = VERILOG.run(written(graph, tmp_path), graph, {"image": arrange(graph.inputs[0], x)}, scratch=tmp_path / "s")
-    assert np.array_equal(run.outputs["logits"].reshape(2, -1), evaluate(integers, {"image": x})["logits"].reshape(2, -1))
+    expected = evaluate(integers, {"image": x})["logits"]
+    assert np.array_equal(run.outputs["logits"].reshape(2, -1), expected.reshape(2, -1))
     timing = simulate_timing(graph, 2)
     assert all(np.array_equal(timing.handshakes(c)[1], h.departures) for c, h in run.handshakes.items())
 
@@ -107,7 +108,8 @@ def test_hostile_names_become_distinct_identifiers():
 
 def test_a_design_with_hostile_names_passes_the_linter(tmp_path):
     graph = design(convolutional(3), multipliers=24)
-    renamed = replace(graph, name="always // begin", nodes=tuple(replace(n, origin="a\nendmodule\\") for n in graph.nodes))
+    nodes = tuple(replace(n, origin="a\nendmodule\\") for n in graph.nodes)
+    renamed = replace(graph, name="always // begin", nodes=nodes)
     assert lint(written(renamed, tmp_path), "always____begin") == ""
 
 

@@ -68,7 +68,10 @@ def matvec(site: Site, op: MatVec) -> Emitted:
     dots = op.dots(x, weight)
     signals, files = _matvec_operands(site, m, op, folds, groups, form)
     pipe = Pipeline(m, dots, signals)
-    sums = _accumulated(m, pipe, op.read_latency(x, weight), y.format, folds) if folds > 1 else _resized(m, pipe, dots, y.format)
+    if folds > 1:
+        sums = _accumulated(m, pipe, op.read_latency(x, weight), y.format, folds)
+    else:
+        sums = _resized(m, pipe, dots, y.format)
     m.assign("y0_data", joined(sums))
     return m, files
 

@@ -5,7 +5,7 @@ and slots are reserved when the producer's firing starts, so no pipeline ever ha
 """
 
 _TEXT = """\
-// A channel whose consumer takes one token a firing. `x_data` is the head of the FIFO, one cycle after it was looked at.
+// A channel whose consumer takes one token a firing. `x_data` is the head of the FIFO, one cycle later.
 module irc_fifo #(
     parameter WIDTH = 8,
     parameter DEPTH = 4,
@@ -140,5 +140,6 @@ module irc_line_buffer #(
 endmodule
 """
 
-# module name -> text with its comment
-CHANNELS = {text.split("module ")[1].split()[0]: text for text in _TEXT.replace("endmodule\n\n", "endmodule\n\f").split("\f")}
+CHANNELS = {  # module name -> text with its comment
+    text.split("module ")[1].split()[0]: f"{text}endmodule\n" for text in _TEXT.split("endmodule\n") if text.strip()
+}

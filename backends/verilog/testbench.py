@@ -60,7 +60,7 @@ def _text(graph: Graph, names: Names) -> str:
         done.append(f"{s}_at == {s}_count")
     body = "\n".join(f"    {line}" for line in wires)
     return f"""\
-// Feeds {FRAMES} frames with random gaps on every port and compares each output beat. Prints PASS or the first mismatch.
+// Feeds {FRAMES} frames with random gaps on every port, compares each output beat, prints PASS or the first mismatch.
 module {names.top}_tb;
     reg clk = 1'b0;
     reg aresetn = 1'b0;

@@ -168,7 +168,8 @@ def _sink(names: Names, port: Port) -> list[str]:
     if x.tokens == 1:
         return [*lines, f"    assign {s}_tlast = 1'b1;"]
     bits = count_bits(x.tokens)
-    return [*lines, f"    reg {span(bits)}{s}_beat;", f"    assign {s}_tlast = {s}_beat == {literal(x.tokens - 1, bits)};",
+    return [*lines, f"    reg {span(bits)}{s}_beat;",
+            f"    assign {s}_tlast = {s}_beat == {literal(x.tokens - 1, bits)};",
             "    always @(posedge clk) begin", f"        if (!aresetn) {s}_beat <= {literal(0, bits)};",
             f"        else if ({c}_x_pop) {s}_beat <= {s}_tlast ? {literal(0, bits)} : {s}_beat + 1'b1;", "    end"]
 

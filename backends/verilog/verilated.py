@@ -35,7 +35,8 @@ def verilator_root() -> Path:
 def lint(folder: Path, top: str, extra: Sequence[str] = ()) -> str:
     """Warnings of `verilator --lint-only -Wall` on an emitted design; empty when there are none."""
     root = verilator_root()
-    command = [str(root / "bin" / "verilator_bin"), "--lint-only", "-Wall", "--top-module", top, *extra, *sources_of(folder)]
+    verilator = str(root / "bin" / "verilator_bin")
+    command = [verilator, "--lint-only", "-Wall", "--top-module", top, *extra, *sources_of(folder)]
     done = subprocess.run(command, cwd=folder, env=_environment(root), capture_output=True, text=True, check=False)
     return done.stderr
 
@@ -180,7 +181,10 @@ static std::vector<uint32_t> load(const std::string& path) {{
 }}
 template <typename T> static void store(const std::string& path, const std::vector<T>& data) {{
     FILE* f = fopen(path.c_str(), "wb");
-    if (!f || fwrite(data.data(), sizeof(T), data.size(), f) != data.size()) {{ fprintf(stderr, "cannot write\\n"); exit(1); }}
+    if (!f || fwrite(data.data(), sizeof(T), data.size(), f) != data.size()) {{
+        fprintf(stderr, "cannot write %s\\n", path.c_str());
+        exit(1);
+    }}
     fclose(f);
 }}
 int main(int argc, char** argv) {{
@@ -202,9 +206,13 @@ int main(int argc, char** argv) {{
 {parts["sample"]}
         top->clk = 1; top->eval(); top->clk = 0; top->eval();
     }}
-    if (idle >= idle_limit) {{ fprintf(stderr, "no handshake for %lld cycles: the design is stuck\\n", (long long)idle); return 1; }}
+    if (idle >= idle_limit) {{
+        fprintf(stderr, "no handshake for %lld cycles: the design is stuck\\n", (long long)idle);
+        return 1;
+    }}
 {parts["close"]}
-    for (int b = 0; b < {2 * count}; ++b) store(folder + (b % 2 ? "pop" : "push") + std::to_string(b / 2) + ".bin", seen[b]);
+    for (int b = 0; b < {2 * count}; ++b)
+        store(folder + (b % 2 ? "pop" : "push") + std::to_string(b / 2) + ".bin", seen[b]);
     delete top;
     return 0;
 }}

@@ -90,7 +90,7 @@ def window(site: Site, op: Window) -> Emitted:
                                    for p in ports]))
     pace = _token_pace(m, x, nest, steps) if op.is_buffer else _pixel_pace(m, x, op, blocks, nest, steps)
     _lead(m, x, *pace)
-    fire(site, m, "!lead[%d]" % (x.depth.bit_length() + 1))
+    fire(site, m, f"!lead[{x.depth.bit_length() + 1}]")
     _outputs(m, site, op, ports, inside)
     return m, {}
 
@@ -107,7 +107,7 @@ def _counters(m: Module, nest: Sequence[Loop]) -> list[str]:
 
 def _affine(m: Module, name: str, nest: Sequence[Loop], steps: Sequence[str], weights: Sequence[int],
             starts: tuple[int, int], bits: int) -> None:
-    """A register that is a start plus the weighted loop counters, modulo 2^bits: `starts` in this frame and the next."""
+    """A register: start plus weighted loop counters, modulo 2^bits; `starts` are those of this frame and the next."""
     wound, lines = 0, []
     for step, loop, weight in zip(steps, nest, weights, strict=False):
         lines.append((step, weight - wound))
@@ -185,7 +185,8 @@ def _lead(m: Module, x: StreamType, back: str, more: str, first: int) -> None:
     step = 1 if more.startswith("go") else bits
     m.wire("more_now", step, more)
     m.reg("lead", wide, literal(-first, wide))
-    m.clocked.append(f"lead <= lead + {extended('x0_push', 1, False, wide)} - {extended('more_now', step, False, wide)};")
+    arrived, taken = extended("x0_push", 1, False, wide), extended("more_now", step, False, wide)
+    m.clocked.append(f"lead <= lead + {arrived} - {taken};")
     m.wire("back_now", step, back)
     m.assign("x0_release", extended("back_now", step, False, bits))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from irc.operation import ARITHMETIC, Op, operation, same_format
@@ -41,8 +42,8 @@ class MatMul(Op):
         same_format(a, b)
         if not a.shape or not b.shape:
             raise TypeError("matmul takes no scalars")
-        left = a.shape if len(a.shape) > 1 else (1, *a.shape)
-        right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+        left: tuple[int, ...] = a.shape if len(a.shape) > 1 else (1, *a.shape)
+        right: tuple[int, ...] = b.shape if len(b.shape) > 1 else (*b.shape, 1)
         if left[-1] != right[-2]:
             raise TypeError(f"inner sizes differ: {list(a.shape)} times {list(b.shape)}")
         try:
@@ -53,18 +54,17 @@ class MatMul(Op):
         return TensorType(product_format(a.format, b.format, left[-1]), shape)
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        vector_a, vector_b = a.ndim == 2, b.ndim == 2
-        a = np.expand_dims(a, 1) if vector_a else a
-        b = np.expand_dims(b, 2) if vector_b else b
-        rank = max(a.ndim, b.ndim)
-        a = a.reshape(a.shape[:1] + (1,) * (rank - a.ndim) + a.shape[1:])
-        b = b.reshape(b.shape[:1] + (1,) * (rank - b.ndim) + b.shape[1:])
-        if b.shape[0] == 1 and b.ndim == 3 and a.shape[1] == 1:  # the usual dense layer: one BLAS call
-            out = exact_product(a.reshape(-1, a.shape[-1]), b[0], a.shape[-1]).reshape(*a.shape[:-1], b.shape[-1])
+        left: Array = a[:, None] if a.ndim == 2 else a
+        right: Array = b[..., None] if b.ndim == 2 else b
+        rank, inner = max(left.ndim, right.ndim), a.shape[-1]
+        left = left.reshape(len(a), *(1,) * (rank - left.ndim), *left.shape[1:])
+        right = right.reshape(len(b), *(1,) * (rank - right.ndim), *right.shape[1:])
+        if len(b) == 1 and rank == 3 and left.shape[1] == 1:  # the usual dense layer: one BLAS call
+            out = exact_product(left.reshape(-1, inner), right[0], inner).reshape(len(a), 1, -1)
         else:
-            out = exact_product(a, b, a.shape[-1])
-        out = out[..., 0, :] if vector_a else out
-        return out[..., 0] if vector_b else out
+            out = exact_product(left, right, inner)
+        out = out[..., 0, :] if a.ndim == 2 else out
+        return out[..., 0] if b.ndim == 2 else out
 
 
 @operation("conv", "x weight bias?", levels=ARITHMETIC)

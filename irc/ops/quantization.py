@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from irc.operation import INTEGER, MODEL, Op, operation
-from irc.types import Array, Float, Format, Integer, IntArray, PowerOfTwo, TensorType
+from irc.types import Array, Float, Format, IntArray, Integer, PowerOfTwo, TensorType
 
 
 def along(parameter: Array, axis: int, rank: int) -> Array:

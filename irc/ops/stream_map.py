@@ -99,7 +99,7 @@ class MapAdd(Map):
 
 def limited(e: ex.Expression, to: Integer) -> ex.Expression:
     """The same expression with the range that range analysis proved, which intervals alone do not see."""
-    if to.minimum <= e.low and e.high <= to.maximum or not e.operands:
+    if (to.minimum <= e.low and e.high <= to.maximum) or not e.operands:
         return e
     return ex.Expression(e.kind, e.operands, max(e.low, to.minimum), min(e.high, to.maximum), e.value, e.name, e.width)
 

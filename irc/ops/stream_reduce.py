@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from irc.actor import Actor, Firings
+from irc.diagnostics import error
 from irc.graph import Constant
 from irc.operation import DATAFLOW, operation
 from irc.rom import is_banked
@@ -56,7 +57,7 @@ class StreamArgMax(Actor):
         return StreamType(form, x.positions * x.elements // self.classes, 1)
 
     def evaluate(self, x: Array) -> Array:
-        return np.argmax(x.reshape(len(x), -1, self.classes), axis=2, keepdims=True)
+        return np.asarray(np.argmax(x.reshape(len(x), -1, self.classes), axis=2, keepdims=True))
 
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],
                 roms: Sequence[Constant]) -> Firings:
@@ -78,6 +79,8 @@ class Embed(Actor):
         return StreamType(table.format, x.positions * x.elements, table.shape[1], self.lanes)
 
     def evaluate(self, x: Array, table: Array) -> Array:
+        if x.size and x.max() >= table.shape[1]:
+            raise error("E401", f"token id {x.max()} is outside a table of {table.shape[1]} rows", operator="embed")
         return np.asarray(table[0][x.reshape(len(x), -1)])
 
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],

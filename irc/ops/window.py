@@ -102,7 +102,7 @@ class Window(Actor):
     def pixel_needs(self, blocks: int) -> IntArray:
         """Tokens of the frame that must have arrived before each output pixel starts."""
         last = self.pixel_taps().max(axis=1) + 1
-        needs = np.maximum.accumulate(last * blocks)
+        needs = np.asarray(np.maximum.accumulate(last * blocks), np.int64)
         needs[-1] = math.prod(self.size) * blocks
         return needs
 
@@ -114,7 +114,7 @@ class Window(Actor):
         left = np.clip(following % columns * self.strides[1] - self.pads[1], 0, self.size[1])
         before = np.where(top < 0, 0, top * self.size[1] + left) * blocks
         needs = self.pixel_needs(blocks)
-        releases = np.minimum(before, needs)  # a pixel does not wait for what only the next one skips
+        releases: IntArray = np.minimum(before, needs)  # a pixel does not wait for what only the next one skips
         releases[-1] = needs[-1]
         return releases
 

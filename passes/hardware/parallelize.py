@@ -39,7 +39,7 @@ class Parallelize(Pass):
 
     keeps: ClassVar[Contract] = Exact()
     requires: ClassVar[Level | None] = Level.DATAFLOW
-    interval: int = field(default=0, metadata=option("target initiation interval in cycles; 0: from `multipliers`", low=0))
+    interval: int = field(default=0, metadata=option("target cycles a frame; 0: from `multipliers`", low=0))
     multipliers: int = field(default=0, metadata=option("most multipliers in all layers together; 0: no limit", low=0))
     wired: bool = field(default=True, metadata=option("wire the weights of fully unrolled layers in as constants"))
 

@@ -136,7 +136,8 @@ class _Lowering:
         """Add an actor; returns its channel. `form` is the range-analysed format of the result."""
         assert self.node is not None
         (made,) = op.result_types([self.types[o] for o in operands])
-        channel = replace(cast(StreamType, made), **({} if form is None else {"format": form}))
+        channel = cast(StreamType, made)
+        channel = channel if form is None else replace(channel, format=form)
         name = self.fresh(stem)
         self.nodes.append(Node((name,), op, tuple(operands), (channel,), self.node.origin))
         self.types[name] = channel

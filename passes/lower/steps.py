@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from irc.types import IntArray, Integer, signed_digit_mask
+from irc.types import Array, IntArray, Integer, signed_digit_mask
 
 _WIDTH = 60  # bits that m * acc + b may take, so that int64 arithmetic is exact everywhere
 _NEAR = np.arange(-3, 4)
@@ -53,7 +53,8 @@ def exact_steps(ends: tuple[int, int], line: Line, zero: int, to: Integer) -> St
     """The thresholds within the range in integer arithmetic: round(y) >= j means y >= j - 1/2, or > when j is odd."""
     low, high = (line.gain * end + line.constant for end in ends)
     first, last = (result(end, line.top, line.bottom, zero, to) for end in (low, high))
-    j = np.arange(first + 1, last + 1).astype(_exact_dtype(line, 2 * (to.maximum - to.minimum) + 2 * abs(zero))) - zero
+    exact = _exact_dtype(line, 2 * (to.maximum - to.minimum) + 2 * abs(zero))
+    j: Array = np.arange(first + 1, last + 1).astype(exact) - zero
     edge = (2 * j - 1) * line.bottom  # y = x * top / bottom reaches j - 1/2 where 2 * top * x reaches this
     x = np.where(j % 2 == 0, -((-edge) // (2 * line.top)), edge // (2 * line.top) + 1)
     thresholds = -((line.constant - x) // line.gain)  # smallest acc with gain * acc + constant >= x
