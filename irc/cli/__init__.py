@@ -54,9 +54,12 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
     json = "--json" in arguments
     try:
-        code = irc.main(list(arguments), prog_name="irc", standalone_mode=False)
+        with irc.make_context("irc", list(arguments)) as context:  # not `main`, which exits with 1 when a pipe closes
+            code = irc.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.exceptions.NoArgsIsHelpError as help_text:
         click.echo(help_text.format_message(), err=True)
         return 2

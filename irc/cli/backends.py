@@ -10,7 +10,7 @@ from irc.cli.catalogue import help_of, print_catalogue, print_entry
 from irc.cli.options import json_option
 
 
-@click.command("backends")
+@click.command("backends", short_help="The installed targets.")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from irc.check import Findings
 
 
-@click.command("check")
+@click.command("check", short_help="What would be refused, where and why.")
 @click.argument("model", type=PATH)
 @click.option("--target", metavar="NAME", help="Check for this target only. Without it: for all.")
 @click.option("--passes", metavar="PIPELINE", help="The passes to check with. Without it: default.")

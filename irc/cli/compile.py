@@ -10,7 +10,7 @@ import click
 from irc.cli.options import PATH, calibration_option, dump_option, json_option, seed_option, shape_option
 
 
-@click.command("compile")
+@click.command("compile", short_help="A model in, a build folder out.")
 @click.argument("model", type=PATH)
 @click.option("--passes", metavar="PIPELINE", help="What to do to the network, such as 'prune{sparsity=0.5}, "
               "default'; '@file' includes a file. Without it: default.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from irc.dataflow.timing import Timing
 
 
-@click.command("explain")
+@click.command("explain", short_help="What the passes did; size and timing.")
 @build_argument
 @json_option
 def command(build: Path, as_json: bool) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from irc.operation import Op
 
 
-@click.command("ops")
+@click.command("ops", short_help="The ops of the IR.")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from irc.cli.options import PATH, calibration_option, dump_option, json_option, seed_option
 
 
-@click.command("opt")
+@click.command("opt", short_help="IR text in, IR text out.")
 @click.argument("source", type=PATH)
 @click.option("--passes", required=True, metavar="PIPELINE", help="The passes to run, such as 'fold, clean'.")
 @click.option("-o", "--output", type=PATH, metavar="OUT.irc",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from irc.pipeline.step import Pass
 
 
-@click.command("passes")
+@click.command("passes", short_help="The installed passes and pipelines.")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from irc.types import Array
 
 
-@click.command("run")
+@click.command("run", short_help="Run a build on data.")
 @build_argument
 @click.option("--input", "given", type=PATH, required=True, metavar="X.npz",
               help="Arrays by input name, first axis the samples; .npy when there is one input.")

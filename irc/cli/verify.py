@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from irc.verify import Comparison, Rung, Verdict
 
 
-@click.command("verify")
+@click.command("verify", short_help="Compare all targets on your data.")
 @build_argument
 @click.option("--data", type=PATH, required=True, metavar="DATA.npz",
               help="Arrays by input name, first axis the samples; 'labels' optional.")
