@@ -282,11 +282,16 @@ def _value(e: Expression, o: list[Array], environment: Mapping[str, Array]) -> A
             return np.where(o[0] != 0, o[1], o[2])
 
 
-# Cycles a pipeline register is worth: constant shifts and bit fields are wiring, everything else gets one register.
 def delay(e: Expression) -> int:
-    """Pipeline registers behind this expression."""
-    free = (Kind.VARIABLE, Kind.CONSTANT, Kind.SHIFT_LEFT, Kind.SHIFT_RIGHT, Kind.BITS)
-    return 0 if e.kind in free else 1
+    """Pipeline registers behind this expression. Constant shifts and bit fields are wiring; a hard multiplier sits far
+    from the logic it feeds, so that its product gets a register at either end of the way; all else gets one."""
+    match e.kind:
+        case Kind.VARIABLE | Kind.CONSTANT | Kind.SHIFT_LEFT | Kind.SHIFT_RIGHT | Kind.BITS:
+            return 0
+        case Kind.MULTIPLY:
+            return 2
+        case _:
+            return 1
 
 
 def stages(roots: Sequence[Expression]) -> dict[int, int]:

@@ -134,12 +134,13 @@ class PowerOfTwo:
     def _canonical(self, values: Array) -> npt.NDArray[np.bool_]:
         """Where the canonical signed digits fit: few enough, none above the largest exponent."""
         nonzero = signed_digit_mask(values)
-        return (np.bitwise_count(nonzero) <= self.terms) & (nonzero >> (self.exponent + 1) == 0)
+        fits = (np.bitwise_count(nonzero) <= self.terms) & (nonzero >> (self.exponent + 1) == 0)
+        return np.asarray(fits, np.bool_)
 
     def _canonical_terms(self, values: IntArray) -> IntArray:
         sign, rest, terms = np.where(values < 0, -1, 1), np.abs(values), []
         for _ in range(self.terms):
-            lowest = rest & -rest
+            lowest = np.bitwise_and(rest, np.negative(rest))
             term = np.where(rest & (lowest << 1), -lowest, lowest)
             terms.append(sign * term)
             rest = rest - term
@@ -161,7 +162,7 @@ class PowerOfTwo:
 def signed_digit_mask(values: Array) -> IntArray:
     """Bit e is set where the canonical signed-digit form of |value| (below 2^61) has a nonzero digit at 2^e."""
     magnitude = np.abs(np.asarray(values, np.int64))
-    return (magnitude ^ 3 * magnitude) >> 1
+    return np.asarray((magnitude ^ 3 * magnitude) >> 1, np.int64)
 
 
 Format: TypeAlias = Float | Integer | PowerOfTwo

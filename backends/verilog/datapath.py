@@ -48,12 +48,20 @@ class Pipeline:
             case Kind.CONSTANT:
                 pass
             case _ if delay(e):
-                self.module.body.append(f"reg {span(e.bits)}{name};")
-                self.module.free.append(f"{name} <= {self._formula(e, self.stage[id(e)] - 1)};")
-                self.signals[id(e)] = name
+                formula = self._formula(e, self.stage[id(e)] - delay(e))
+                self.signals[id(e)] = self._registered(name, e.bits, formula, delay(e))
             case _:
                 self.module.wire(name, e.bits, self._formula(e, self.stage[id(e)]))
                 self.signals[id(e)] = name
+
+    def _registered(self, name: str, bits: int, formula: str, count: int) -> str:
+        """`count` registers in a row behind a formula; the last one is called `name`."""
+        for k in range(count):
+            register = name if k == count - 1 else f"{name}_r{k}"
+            self.module.body.append(f"reg {span(bits)}{register};")
+            self.module.free.append(f"{register} <= {formula};")
+            formula = register
+        return name
 
     def _at(self, e: Expression, stage: int, to: int, signed: bool | None = None) -> str:
         """Operand `e` as it stands in `stage`, at width `to`."""
