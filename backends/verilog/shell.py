@@ -47,17 +47,19 @@ def open_module(site: Site, about: Sequence[str]) -> Module:
 
 
 def open_outputs(site: Site, module: Module) -> None:
+    """Ports of the output channels, and the strobe that starts a firing, which `fire` defines."""
     for k, y in enumerate(site.outputs):
         module.input(f"y{k}_space")
         module.output(f"y{k}_reserve")
         module.output(f"y{k}_push")
         module.output(f"y{k}_data", y.width)
+    module.body += ["// a firing starts", "wire go;"]
 
 
 def fire(site: Site, module: Module, ready: str, makes: str = ALWAYS) -> None:
     """Declare `go`, and the valid bits from the start of a firing to the push of its result."""
     room = " && ".join(f"y{k}_space" for k in range(len(site.outputs)))
-    module.wire("go", 1, f"{ready} && {room}" if makes == ALWAYS else f"{ready} && (({room}) || !{makes})")
+    module.assign("go", f"{ready} && {room}" if makes == ALWAYS else f"{ready} && (({room}) || !{makes})")
     module.wire("makes", 1, "go" if makes == ALWAYS else f"go && {makes}")
     valid = delay_bit(module, "makes", site.latency, "valid")
     for k in range(len(site.outputs)):

@@ -85,6 +85,7 @@ def window(site: Site, op: Window) -> Emitted:
     steps = _counters(m, nest)
     inside = _inside(m, op, nest, steps, ports)
     start = -(op.pads[0] * op.size[1] + op.pads[1]) * blocks
+    m.body.append("// where the first tap of the next firing stands in the line buffer")
     _affine(m, "head", nest, steps, [loop.token for loop in nest], (start, start + x.tokens), bits)
     m.assign("x0_address", joined([f"head + {literal(p.token, bits)}" if p.token % (1 << bits) else "head"
                                    for p in ports]))
@@ -173,6 +174,7 @@ def _pixel_pace(m: Module, x: StreamType, op: Window, blocks: int, nest: Sequenc
     inner = sum(loop.name not in ("ox", "oy") for loop in nest)
     ends = m.wire("pixel_ends", 1, both("go", steps[inner]))
     bits = x.depth.bit_length()
+    m.body.append("// slots given back, and tokens needed more, when a pixel ends")
     back = _table(m, "amount", op, np.diff(releases, prepend=0), bits)
     more = _table(m, "more", op, np.diff(needs, append=needs[-1] + needs[0]), bits)
     zero = literal(0, bits)
@@ -184,6 +186,7 @@ def _lead(m: Module, x: StreamType, back: str, more: str, first: int) -> None:
     bits, wide = x.depth.bit_length(), x.depth.bit_length() + 2
     step = 1 if more.startswith("go") else bits
     m.wire("more_now", step, more)
+    m.body.append("// tokens that have arrived beyond the need of the next firing; negative: it waits")
     m.reg("lead", wide, literal(-first, wide))
     arrived, taken = extended("x0_push", 1, False, wide), extended("more_now", step, False, wide)
     m.clocked.append(f"lead <= lead + {arrived} - {taken};")
