@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from irc.dataflow.depths import with_depths
-from irc.diagnostics import IrcError, error
+from irc.diagnostics import Diagnostic, IrcError, error
 from irc.graph import Constant, Graph, Node, Port
 from irc.operation import Op
 from irc.ops.elementwise import Add, Clip, Relu, Sub
@@ -72,29 +72,40 @@ class _Lowering:
         self.node = graph.nodes[0] if graph.nodes else None
 
     def run(self) -> Graph:
-        inputs = [self._input(port) for port in self.graph.inputs]
-        for node in self.graph.nodes:
-            self.node = node
-            _rule(node)(self, node, node.op)
+        inputs = [replace(port, **self._input(port.name)) for port in self.graph.inputs]
+        problems = [problem for node in self.graph.nodes for problem in self._attempt(node)]
+        if problems:
+            raise IrcError(*problems)
         outputs = [self._output(port) for port in self.graph.outputs]
         lowered = Graph(self.graph.name, Level.DATAFLOW, tuple(inputs), tuple(outputs), self.constants,
                         tuple(self.nodes))
         return _forked(lowered)
+
+    def _attempt(self, node: Node) -> tuple[Diagnostic, ...]:
+        """Lower one node. What a refused one makes is taken for an input, to find all that is refused."""
+        self.node = node
+        try:
+            _rule(node)(self, node, node.op)
+        except IrcError as refusal:
+            self._input(node.name)
+            return refusal.diagnostics
+        return ()
 
     def refuse(self, reason: str, remedy: str = "") -> IrcError:
         """E306 blaming the node being lowered."""
         assert self.node is not None
         return error("E306", reason, node=self.node.name, operator=self.node.op.name, remedy=remedy)
 
-    def _input(self, port: Port) -> Port:
-        tensor = self.graph.tensor(port.name)
+    def _input(self, name: str) -> dict[str, Any]:
+        """A value that the environment sends: what its port has to say."""
+        tensor = self.graph.tensor(name)
         axes = channels_last(len(tensor.shape))
         order = _raster(tensor.shape).transpose(axes).ravel()
         elements = tensor.shape[1] if len(tensor.shape) > 1 else tensor.size
         channel = StreamType(cast(Integer, tensor.format), tensor.size // elements, elements)
-        self.types[port.name] = channel
-        self.layouts[port.name] = Layout(port.name, tensor.shape, order)
-        return replace(port, type=channel, tensor=tensor, order=axes)
+        self.types[name] = channel
+        self.layouts[name] = Layout(name, tensor.shape, order)
+        return {"type": channel, "tensor": tensor, "order": axes}
 
     def _output(self, port: Port) -> Port:
         layout = self.layout(port.value)

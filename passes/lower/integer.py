@@ -30,7 +30,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from irc.diagnostics import error
+from irc.diagnostics import Diagnostic, IrcError, error
 from irc.graph import Graph, Node, Port
 from irc.ops.elementwise import Add, Clip, Mul, Relu
 from irc.ops.linear import Conv, MatMul
@@ -58,12 +58,30 @@ class LowerInteger(Pass):
     def run(self, graph: Graph, context: Context) -> Graph:
         lowering = Lowering(graph)
         for node in graph.nodes:
-            lowering.node(node)
+            lowering.attempt(node)
         return lowering.finish()
 
 
 class Lowering(ShapeLowering):
     """One walk over the graph, a method for each kind of op."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.problems: list[Diagnostic] = []
+        self.unknown: set[str] = set()  # what comes of refused nodes, up to the next quantize
+
+    def attempt(self, node: Node) -> None:
+        """Lower one node. Behind a refused one go on at the next quantize, to find all that is refused."""
+        if self.unknown.isdisjoint(node.operands):
+            try:
+                self.node(node)
+            except IrcError as refusal:
+                self.problems += refusal.diagnostics
+                self.unknown.add(node.name)
+        elif isinstance(node.op, QuantizeOp):
+            self.known[node.name] = Quantity(node.name, self.graph.tensor(node.name))
+        else:
+            self.unknown.add(node.name)
 
     def node(self, node: Node) -> None:
         """Lower one node. Nodes that compute constants vanish; their users read the constants."""
@@ -102,7 +120,9 @@ class Lowering(ShapeLowering):
         self.known[node.name] = found
 
     def finish(self) -> Graph:
-        """The integer graph."""
+        """The integer graph; E306 for every node that was refused."""
+        if self.problems:
+            raise IrcError(*self.problems)
         self.edit.set_outputs([self._output(port) for port in self.graph.outputs])
         return self.edit.finish(Level.INTEGER)
 
