@@ -14,7 +14,8 @@ import click
 import numpy as np
 import pytest
 from command_line import CALIBRATION, DENSE, LENET, compile_dense, dense, dense_data, irc
-from onnx_models import one, save
+from onnx import helper
+from onnx_models import build, one, save, weights
 
 from irc.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED
 from irc.cli.output import progress_bar
@@ -153,11 +154,14 @@ def test_check_says_what_is_not_supported_and_exits_with_1(tmp_path: Path) -> No
     assert problem["remedy"]
 
 
-def test_check_finds_what_only_a_lowering_refuses(tmp_path: Path) -> None:
-    answer = irc("check", save(one("Tanh", (1, 3)), tmp_path))
+def test_check_finds_all_that_the_lowering_refuses(tmp_path: Path) -> None:
+    nodes = [helper.make_node(op, operands, [made], name=f"/{made}") for op, operands, made in (
+        ("MatMul", ["x", "w"], "h"), ("Tanh", ["h"], "t"), ("MatMul", ["t", "v"], "g"), ("Softmax", ["g"], "y"))]
+    answer = irc("check", save(build(nodes, {"x": (1, 4)}, weights(w=(4, 5), v=(5, 3))), tmp_path))
     assert answer.code == 1
-    assert re.search(r"E\d+ +y? *\S*", answer.out)
-    assert answer.out.endswith("1 problems\n")
+    assert re.search(r"E306 .* tanh +tanh has no integer form +replace it", answer.out)
+    assert re.search(r"E306 .* softmax +softmax has no integer form +replace it", answer.out)
+    assert answer.out.endswith("2 problems\n")
 
 
 def test_check_does_not_hide_a_damaged_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irc.cli.failure import with_remedy
 from irc.cli.options import PATH, json_option, shape_option
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def command(model: Path, target: str | None, passes: str | None, shape: dict[str
         from dataclasses import asdict
 
         stages = {stage: [asdict(cost) for cost in op_costs(graph)] for stage, graph in findings.stages.items()}
-        problems = [problem.to_json() for problem in findings.problems]
+        problems = [with_remedy(problem).to_json() for problem in findings.problems]
         print_json({"ok": not problems, "stages": stages, "problems": problems})
     else:
         _print(findings)
@@ -50,6 +51,8 @@ def _print(findings: Findings) -> None:
     if rows:
         print_table("Operations", ("stage", "op", "nodes#", "MACs#", "weights#", "weight bits#"), rows)
     if findings.problems:
-        print_table("Problems", ("code", "node", "operator", "reason", "remedy"),
-                    [(p.code, p.place.node, p.place.operator, p.message, p.remedy) for p in findings.problems])
-    click.echo(f"{len(findings.problems)} problems" if findings.problems else "can be compiled")
+        shown = [(p.code, p.place.node, p.place.operator, p.message, p.remedy)
+                 for p in map(with_remedy, findings.problems)]
+        print_table("Problems", ("code", "node", "operator", "reason", "remedy"), shown)
+    count = len(findings.problems)
+    click.echo(f"{count} problem{'s' * (count > 1)}" if count else "can be compiled")

@@ -40,7 +40,7 @@ REMEDIES = {  # where the problem itself carries none
 
 def report_problems(problems: Sequence[Diagnostic], json: bool) -> int:
     """Print the problems, with `--json` also as an object on stdout; returns the exit code."""
-    problems = [replace(p, remedy=p.remedy or REMEDIES.get(p.code, "")) for p in problems]
+    problems = [with_remedy(problem) for problem in problems]
     for problem in problems:
         click.echo(" ".join(str(problem).split()), err=True)
     if json:
@@ -48,6 +48,11 @@ def report_problems(problems: Sequence[Diagnostic], json: bool) -> int:
 
         click.echo(dumps({"ok": False, "diagnostics": [problem.to_json() for problem in problems]}, indent=2))
     return BAD_CALL
+
+
+def with_remedy(problem: Diagnostic) -> Diagnostic:
+    """The problem with what helps against all of its kind, where it carries no remedy of its own."""
+    return replace(problem, remedy=problem.remedy or REMEDIES.get(problem.code, ""))
 
 
 def usage_problem(problem: click.ClickException) -> Diagnostic:
