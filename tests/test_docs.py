@@ -20,19 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
-from irc.actor import Actor
 from irc.dataflow.timing import simulate_timing
 from irc.diagnostics import CODES
-from irc.graph import Constant
-from irc.operation import OPERATIONS
-from irc.ops.routing import Fork, StreamConcat, Width
-from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
-from irc.ops.window import Window
 from irc.text import print_graph, read_graph
-from irc.types import Integer, Level, StreamType, TensorType
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
@@ -149,49 +141,6 @@ def test_worked_example_says_the_starts_that_the_law_gives() -> None:
         assert max(sum(map(int, term.split("+"))) for term in terms.split(",")) == int(result)
         frame, place = divmod(int(firing), schedule.network.actors[actors[actor]].count)
         assert schedule.starts(actors[actor], frame)[place] == int(result)
-    assert f"a latency of {schedule.latency} cycles" in text and f"interval is {schedule.interval}," in text
-
-
-def test_worked_example_lists_the_schedule_of_each_firing() -> None:
-    text = (ROOT / "docs" / "timing.md").read_text("utf-8")
-    taps, y = simulate_timing(read_graph(GENERATE.example_graph()), 1).schedule.network.actors[1:3]
-    rows = (("taps", "needs of `x`", taps.inputs[0].needs), ("taps", "releases of `x`", taps.inputs[0].releases),
-            ("y", "produces", y.outputs[0].produces))
-    for actor, what, tokens in rows:
-        assert f"| `{actor}` | {what} | {' | '.join(map(str, tokens))} |" in text
-
-
-BYTES = StreamType(Integer(False, 8), 4, 2)
-EXAMPLES: dict[str, tuple[Actor, StreamType]] = {
-    "fork": (Fork(2), BYTES),
-    "window": (Window((2, 2), 2, (1, 2)), BYTES),
-    "width": (Width(2), BYTES),
-    "stream_concat": (StreamConcat((2,)), BYTES),
-    "reduce": (Reduce(2, 2), BYTES),
-    "stream_argmax": (StreamArgMax(2), BYTES),
-    "embed": (Embed(), BYTES),
-}
-
-
-def latency(op: Actor, x: StreamType) -> int:
-    table = Constant("table", TensorType(Integer(True, 4), (256, 3)), np.zeros((256, 3)))
-    roms = [table] if isinstance(op, Embed) else []
-    made = op.result_types([x, *(rom.type for rom in roms)])
-    return op.firings([x], [m for m in made if isinstance(m, StreamType)], roms).latency
-
-
-def test_latencies_are_those_of_the_table() -> None:
-    text = (ROOT / "docs" / "timing.md").read_text("utf-8")
-    rows = re.findall(r"^\| (`.*`) \| (\d)", text[text.index("### Latencies") :], re.MULTILINE)
-    listed = {name: int(cycles) for names, cycles in rows for name in re.findall(r"`(\w+)`", names)}
-    assert {name: latency(*example) for name, example in EXAMPLES.items()}.items() <= listed.items()
-
-
-def test_latencies_are_listed_for_every_actor() -> None:
-    text = (ROOT / "docs" / "timing.md").read_text("utf-8")
-    actors = {name for name, cls in OPERATIONS.items() if Level.DATAFLOW in cls.levels}
-    unlisted = {name for name in actors if f"`{name}`" not in text and not name.startswith("map_")}
-    assert not unlisted
 
 
 def test_readme_lists_the_operators_of_the_table() -> None:
