@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backends.verilog.identifiers import comment, identifiers
 from backends.verilog.module import literal, span
 from backends.verilog.shell import Site, count_bits
+from backends.verilog.window import buffer_bits
 from irc.actor import node_firings, rom_operands, stream, stream_operands
 from irc.graph import Graph, Node, Port
 from irc.ops.window import Window
@@ -100,22 +101,20 @@ def _ports(graph: Graph, names: Names) -> list[str]:
     return ports
 
 
-def _address_bits(x: StreamType) -> int:
-    return count_bits(max(x.depth, 2))
-
-
 def _wires(c: str, x: StreamType, user: Node | None) -> list[str]:
     lines = [f"    wire {c}_space, {c}_reserve, {c}_push;", f"    wire {span(x.width)}{c}_data;"]
     if user is not None and isinstance(user.op, Window):
-        taps = user.op.taps
+        taps, bits = user.op.taps, buffer_bits(x)
         return [*lines, f"    wire {span(x.depth.bit_length())}{c}_release;",
-                f"    wire {span(taps * _address_bits(x))}{c}_address;", f"    wire {span(taps * x.width)}{c}_x_data;"]
+                f"    wire {span(taps * bits)}{c}_address;", f"    wire {span(taps * x.width)}{c}_x_data;"]
     return [*lines, f"    wire {c}_x_valid, {c}_x_pop;", f"    wire {span(x.width)}{c}_x_data;"]
 
 
 def _fifo(c: str, x: StreamType, user: Node | None) -> list[str]:
     """The FIFO module of a channel, by what its consumer is."""
-    size = f".WIDTH({x.width}), .DEPTH({x.depth}), .BITS({_address_bits(x)}), .COUNT({x.depth.bit_length()})"
+    is_window = user is not None and isinstance(user.op, Window)
+    bits = buffer_bits(x) if is_window else count_bits(max(x.depth, 2))
+    size = f".WIDTH({x.width}), .DEPTH({x.depth}), .BITS({bits}), .COUNT({x.depth.bit_length()})"
     common = (f".clk(clk), .aresetn(aresetn), .space({c}_space), .reserve({c}_reserve), .push({c}_push), "
               f".data({c}_data)")
     if user is not None and isinstance(user.op, Window):

@@ -63,6 +63,12 @@ def loops(op: Window, blocks: int) -> list[Loop]:
     return [loop for loop in inner + outer if loop.count > 1]
 
 
+def buffer_bits(x: StreamType) -> int:
+    """Address bits of the line buffer: one word more than its depth, because a slot may be written while the token
+    that just gave it back is still being read."""
+    return count_bits(x.depth + 1)
+
+
 def read_ports(op: Window, blocks: int) -> list[Tap]:
     """The taps of one group, in the order of their lanes."""
     taps = [(t // op.kernel[1] * op.dilations[0], t % op.kernel[1] * op.dilations[1]) for t in range(op.taps)]
@@ -75,7 +81,7 @@ def window(site: Site, op: Window) -> Emitted:
     x = site.inputs[0]
     blocks, ports = op.channels // x.lanes, read_ports(op, op.channels // x.lanes)
     nest = loops(op, blocks)
-    bits = count_bits(max(x.depth, 2))
+    bits = buffer_bits(x)
     m = Module(site.module, (f"windows {list(op.kernel)} of {list(op.size)} x {op.channels}, {op.taps} taps a token",))
     m.input("x0_push")
     m.output("x0_release", x.depth.bit_length())
@@ -87,8 +93,11 @@ def window(site: Site, op: Window) -> Emitted:
     start = -(op.pads[0] * op.size[1] + op.pads[1]) * blocks
     m.body.append("// where the first tap of the next firing stands in the line buffer")
     _affine(m, "head", nest, steps, [loop.token for loop in nest], (start, start + x.tokens), bits)
-    m.assign("x0_address", joined([f"head + {literal(p.token, bits)}" if p.token % (1 << bits) else "head"
-                                   for p in ports]))
+    for j, port in enumerate(ports):
+        m.body.append(f"reg {span(bits)}address{j};")
+        m.free.append(f"address{j} <= head + {literal(port.token, bits)};" if port.token % (1 << bits) else
+                      f"address{j} <= head;")
+    m.assign("x0_address", joined([f"address{j}" for j in range(len(ports))]))
     pace = _token_pace(m, x, nest, steps) if op.is_buffer else _pixel_pace(m, x, op, blocks, nest, steps)
     _lead(m, x, *pace)
     fire(site, m, f"!lead[{x.depth.bit_length() + 1}]")
@@ -229,7 +238,7 @@ def _outputs(m: Module, site: Site, op: Window, ports: Sequence[Tap], inside: Se
         if inner != ALWAYS:
             late = delayed.setdefault(inner, "")
             if not late:
-                late = delayed[inner] = delay_bit(m, inner, 1, f"inside{j}_z")
+                late = delayed[inner] = delay_bit(m, inner, 2, f"inside{j}_z")
             word = f"({late} ? {word} : {padding})"
         parts.append(word)
     m.body.append(f"reg {span(y.width)}tapped;")
