@@ -47,7 +47,7 @@ def folded(title: str, content: str) -> str:
 def prose(cls: type) -> str:
     """A docstring as Markdown: no accidental tags or emphasis."""
     text = inspect.cleandoc(cls.__doc__ or "")
-    return re.sub(r"([*_<])", r"\\\1", text)
+    return re.sub(r"`[^`]*`|[*_<]", lambda found: found[0] if found[0][0] == "`" else f"\\{found[0]}", text)
 
 
 # --- ir.md: the op reference ---------------------------------------------------------------------------------------
@@ -79,7 +79,8 @@ def op_entry(cls: type[Op]) -> str:
 
 def syntax(cls: type[Op]) -> str:
     marks = [o.name + ("?" if o.optional else ", ..." if o.variadic else "") for o in cls.operands]
-    return f"{cls.name}({', '.join([*marks, *(f'{f.name}=' for f in cls.attributes())])})"
+    attributes = (f"{f.name}={'...' if is_required(f) else print_value(f.default)}" for f in cls.attributes())
+    return f"result = {cls.name}({', '.join([*marks, *attributes])})"
 
 
 def operand_rows(cls: type[Op]) -> Iterator[tuple[str, str]]:
