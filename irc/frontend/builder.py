@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from onnx import TensorProto
@@ -38,19 +39,24 @@ class Builder:
     def __init__(self, weights: Mapping[str, TensorProto], folder: Path, reserved: Iterable[str]) -> None:
         self.types: dict[str, TensorType] = {}
         self.values: dict[str, str] = {}  # ONNX value name -> name here
-        self._weights = weights
+        self._weights = dict(weights)
         self._folder = folder
         self._names = Namer(reserved)
         self._inputs: list[Port] = []
         self._nodes: list[Node] = []
         self._constants: dict[str, Constant] = {}
         self._stems: dict[str, str] = {}
-        self._folded: dict[tuple[Op, tuple[str, ...]], str] = {}
+        self._folded: dict[tuple[Op, tuple[str, ...]], tuple[str, ...]] = {}
+        self._stored: set[str] = set()  # keys of initializers
 
     def add_input(self, name: str, type: TensorType) -> None:
         self._inputs.append(Port(name, type))
         self.types[name] = type
         self.values[name] = name
+
+    def add_weights(self, weights: Iterable[TensorProto]) -> None:
+        """Initializers of a subgraph."""
+        self._weights.update((tensor.name, tensor) for tensor in weights)
 
     def knows(self, name: str) -> bool:
         """Whether the ONNX value `name` could be read."""
@@ -61,6 +67,7 @@ class Builder:
         if name not in self.values:
             form, data = decode(self._weights[name], self._folder)
             self.values[name] = self.constant(data, form, name)
+            self._stored.add(self.values[name])
         return self.values[name]
 
     def constant(self, data: Array, form: Format, stem: str) -> str:
@@ -77,39 +84,49 @@ class Builder:
         return None if found is None else found.data
 
     def emit(self, op: Op, operands: tuple[str, ...], source: Source) -> str:
-        """Enter a node and return the name of its result; of constants only: the constant that it computes."""
+        """Enter a node and return the name of its first result; of constants only: the constant that it computes."""
+        return self.emit_all(op, operands, source)[0]
+
+    def emit_all(self, op: Op, operands: tuple[str, ...], source: Source) -> tuple[str, ...]:
+        """Enter a node and return the names of its results; of constants only: the constants that it computes."""
         try:
-            (type,) = op.result_types([self.types[o] if o != MISSING else None for o in operands])
+            found = op.result_types([self.types[o] if o != MISSING else None for o in operands])
         except TypeError as problem:
             raise error("E106", str(problem)) from None
-        assert isinstance(type, TensorType)
+        types = cast("tuple[TensorType, ...]", found)
         for operand in operands:
             self._check_finite(operand)
-        if self._folds(op, operands, type):
-            return self._fold(op, operands, type, source)
-        if not type.size:
-            raise error("E106", f"the result is an empty tensor, {type}")
-        name = self._names.fresh(source.stem)
-        self._nodes.append(Node((name,), op, operands, (type,), source.origin))
-        self.types[name] = type
-        return name
+        if self._folds(op, operands, types):
+            return self._fold(op, operands, types, source)
+        if not all(type.size for type in types):
+            raise error("E106", f"the result is an empty tensor, {types[0]}")
+        names = tuple(self._names.fresh(source.stem) for _ in types)
+        self._nodes.append(Node(names, op, operands, types, source.origin))
+        self.types.update(zip(names, types, strict=True))
+        return names
 
-    def _folds(self, op: Op, operands: tuple[str, ...], type: TensorType) -> bool:
+    def _folds(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> bool:
         """A quantized constant stays visible as one: dequantize(constant)."""
         constant = all(o in self._constants or o == MISSING for o in operands)
-        return constant and not isinstance(op, Quantize | Dequantize) and type.size <= LARGEST_FOLDED
+        return (constant and not isinstance(op, Quantize | Dequantize)
+                and all(type.size <= LARGEST_FOLDED for type in types))
 
-    def _fold(self, op: Op, operands: tuple[str, ...], type: TensorType, source: Source) -> str:
+    def _fold(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...], source: Source) -> tuple[str, ...]:
         if (op, operands) not in self._folded:
             arrays = {o: computed(self._constants[o].data)[None] for o in operands if o != MISSING}
-            (result,) = run_node(Node((source.stem,), op, operands, (type,)), arrays)
+            names = tuple(f"{source.stem}_{i}" for i in range(len(types)))
+            results = run_node(Node(names, op, operands, types), arrays)
             stem = self._stems[operands[0]] if len(operands) == 1 else source.stem
-            self._folded[op, operands] = self.constant(result[0], type.format, stem)
+            self._folded[op, operands] = tuple(self.constant(result[0], type.format, stem)
+                                               for result, type in zip(results, types, strict=True))
         return self._folded[op, operands]
 
     def _check_finite(self, value: str) -> None:
+        """A weight is a finite number. Infinity is a number that masks are made of, when the model computes it."""
         found = self._constants.get(value)
-        if found and isinstance(found.type.format, Float) and not np.isfinite(found.data).all():
+        if found is None or not isinstance(found.type.format, Float):
+            return
+        if np.isnan(found.data).any() or (value in self._stored and np.isinf(found.data).any()):
             raise error("E107", f"the constant '{self._stems[value]}' holds NaN or infinity",
                         remedy="The training diverged or the export is broken; check the weights.")
 

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto
 
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.frontend.builder import Builder, Source
@@ -101,6 +101,14 @@ class Call:
         found = self._find(name)
         return None if found is None else decode(found.t, self.folder)
 
+    def graph(self, name: str) -> GraphProto:
+        """A subgraph attribute."""
+        self.asked.add(name)
+        found = self._find(name)
+        if found is None or found.type != AttributeProto.GRAPH:
+            raise self.refusal(f"the subgraph {name} is missing")
+        return found.g
+
     def _find(self, name: str) -> AttributeProto | None:
         return next((a for a in self.node.attribute if a.name == name), None)
 
@@ -114,6 +122,14 @@ class Call:
         name = stem(self.node)
         source = Source(f"{name}_{part}" if part else name, f"onnx:{label(self.node)}")
         return self.builder.emit(op, operands, source)
+
+    def emit_all(self, op: Op, *operands: str) -> tuple[str, ...]:
+        """Enter an operation with several results."""
+        return self.builder.emit_all(op, operands, Source(stem(self.node), f"onnx:{label(self.node)}"))
+
+    def wants(self, output: int) -> bool:
+        """Whether anything may read this output."""
+        return output < len(self.node.output) and self.node.output[output] != ""
 
     def make(self, data: Array | np.generic, form: Format, part: str = "") -> str:
         """Enter a constant."""
@@ -135,9 +151,10 @@ def read_node(call: Call) -> list[Diagnostic]:
         if not all(call.builder.knows(name) for name in call.node.input if name):
             return []  # what makes the input has been reported already
         _check_operands(call)
-        result = read(call)
-        _check_all_read(call)
-        call.builder.values[call.node.output[0]] = result
+        found = read(call)
+        results = (found,) if isinstance(found, str) else found
+        _check_all_read(call, len(results))
+        call.builder.values.update((name, r) for name, r in zip(call.node.output, results, strict=False) if name)
     except IrcError as problem:
         return [_placed(d, call.node) for d in problem.diagnostics]
     return []
@@ -149,17 +166,17 @@ def _check_operands(call: Call) -> None:
     for index, formal in enumerate(formals):
         if formal.option != onnx.defs.OpSchema.FormalParameterOption.Optional and not call.has(index):
             raise error("E102", f"the operand {formal.name} is missing")
-    if not call.node.output or not call.node.output[0]:
+    if not any(call.node.output):
         raise error("E102", "the result has no name")
 
 
-def _check_all_read(call: Call) -> None:
-    """Nothing is ignored: neither an attribute nor a second output."""
+def _check_all_read(call: Call, results: int) -> None:
+    """Nothing is ignored: neither an attribute nor an output."""
     unread = [a.name for a in call.node.attribute if a.name not in call.asked]
     if unread:
         raise call.refusal(f"the attribute {unread[0]} is not supported")
-    if any(call.node.output[1:]) and call.node.op_type != "Dropout":
-        raise call.refusal("only the first output is supported")
+    if any(call.node.output[results:]):
+        raise call.refusal("only the first output is supported" if results == 1 else "the last output is not supported")
 
 
 def _placed(problem: Diagnostic, node: NodeProto) -> Diagnostic:

@@ -6,21 +6,24 @@
     @operator("Squeeze", since=13)
     def squeeze_by_input(call: Call) -> str: ...
 
-A reader gets a `Call`, builds what the node means with `call.emit` and returns the name of the value.
+A reader gets a `Call`, builds what the node means with `call.emit` and returns the name of the value, or the names of
+several when the operator has several outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from irc.diagnostics import did_you_mean, error
 
 if TYPE_CHECKING:
     from irc.frontend.call import Call
 
-Reader: TypeAlias = "Callable[[Call], str]"
+Reader: TypeAlias = "Callable[[Call], str | tuple[str, ...]]"
+
+R = TypeVar("R", bound="Reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,10 @@ class Entry:
 OPERATORS: dict[str, list[Entry]] = {}
 
 
-def operator(*names: str, since: int = 1, until: int = 1 << 30) -> Callable[[Reader], Reader]:
+def operator(*names: str, since: int = 1, until: int = 1 << 30) -> Callable[[R], R]:
     """Enter a reader function for ONNX operators, for operator sets `since` to `until`."""
 
-    def enter(read: Reader) -> Reader:
+    def enter(read: R) -> R:
         for name in names:
             OPERATORS.setdefault(name, []).append(Entry(since, until, read))
         return read

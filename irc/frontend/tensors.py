@@ -23,6 +23,7 @@ FORMATS: dict[int, Format] = {
     TensorProto.UINT8: Integer(False, 8),
     TensorProto.UINT16: Integer(False, 16),
     TensorProto.UINT32: Integer(False, 32),
+    TensorProto.UINT64: Integer(False, 63),  # what int64 arithmetic holds; larger numbers are refused
     TensorProto.INT4: Integer(True, 4),
     TensorProto.INT8: Integer(True, 8),
     TensorProto.INT16: Integer(True, 16),
@@ -35,8 +36,13 @@ def element_format(element_type: int) -> Format:
     """The format of an ONNX element type, or E104."""
     if element_type not in FORMATS:
         raise error("E104", f"the element type {_element_name(element_type)} is not supported",
-                    remedy="Use float32, or integers of 4 to 64 bits (no uint64).")
+                    remedy="Use float32, or integers of 4 to 64 bits.")
     return FORMATS[element_type]
+
+
+def element_type(form: Format) -> int:
+    """The ONNX element type of a format."""
+    return next((element for element, known in FORMATS.items() if known == form), TensorProto.UNDEFINED)
 
 
 def _element_name(element_type: int) -> str:
@@ -55,6 +61,8 @@ def decode(tensor: TensorProto, folder: Path) -> tuple[Format, Array]:
     except ValueError as problem:
         raise error("E102", f"the data of tensor '{tensor.name}' do not fit its shape: {problem}",
                     remedy="Export the model again.") from None
+    if tensor.data_type == TensorProto.UINT64 and data.max(initial=0) > np.iinfo(np.int64).max:
+        raise error("E104", f"tensor '{tensor.name}' has numbers of 2^63 and more")
     return form, np.asarray(data).astype(form.dtype)
 
 

@@ -37,10 +37,11 @@ def identity(call: Call) -> str:
 
 
 @operator("Dropout")
-def dropout(call: Call) -> str:
+def dropout(call: Call) -> tuple[str, ...]:
     call.attribute("ratio", 0.5)
     call.attribute("seed", 0)
     training = call.constant(2)
     if training is not None and training.any():
         raise call.refusal("the model is in training mode", "Export it in evaluation mode (model.eval()).")
-    return call.operand(0)
+    mask = (call.make(np.ones(call.shape(), np.int64), Integer(False, 1), "mask"),) if call.wants(1) else ()
+    return (call.operand(0), *mask)
