@@ -137,6 +137,7 @@ def _rounded(value: float) -> float | str:
 
 def _port_json(port: Port) -> dict[str, Any]:
     meaning = port.encoding
-    encoding = {"scale": list(meaning.scale), "zero": meaning.zero, "axis": meaning.axis} if meaning else None
+    encoding = {"scale": list(meaning.scale), "zero": meaning.zero, "axis": meaning.axis,
+                "rounding": meaning.rounding} if meaning else None
     return {"name": port.name, "type": str(port.type), "tensor": str(port.tensor) if port.tensor else None,
             "order": list(port.order), "encoding": encoding}

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from irc.rounding import HALF_EVEN, ROUNDING
+
 Array: TypeAlias = npt.NDArray[Any]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
@@ -249,11 +251,16 @@ Type: TypeAlias = TensorType | StreamType
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What the integers of a port mean: `real = scale * (q - zero)`, scale per tensor or along `axis`."""
+    """What the integers of a port mean: `real = scale * (q - zero)`, scale per tensor or along `axis`.
+
+    Reals become integers by rounding to the nearest (half_even), or as `rounding` says: half_odd, floor, ceil. Where
+    integers only leave (outputs), `zero` may be any real: the constant part of what is added behind the last layer.
+    """
 
     scale: tuple[float, ...]
-    zero: int = 0
+    zero: float = 0
     axis: int = 1
+    rounding: str = HALF_EVEN
 
     def _scale(self, rank: int) -> Array:
         scale = np.asarray(self.scale, np.float64)
@@ -266,6 +273,6 @@ class Encoding:
         return np.asarray((integers - self.zero) * self._scale(integers.ndim - 1), np.float64)
 
     def encode(self, reals: Array, format: Integer) -> IntArray:
-        """Reals [samples, *shape] to integers: nearest (ties to even), clipped to `format`."""
-        steps = np.rint(np.asarray(reals, np.float64) / self._scale(reals.ndim - 1)) + self.zero
+        """Reals [samples, *shape] to integers: rounded, clipped to `format`."""
+        steps = ROUNDING[self.rounding](np.asarray(reals, np.float64) / self._scale(reals.ndim - 1)) + self.zero
         return np.asarray(np.clip(steps, format.minimum, format.maximum), np.int64)

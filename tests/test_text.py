@@ -32,7 +32,8 @@ formats = st.one_of(st.builds(Float, st.sampled_from((32, 64))), integers,
 odd_names = st.sampled_from(("in", "_", "from", "a.b", "inf"))
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6) | odd_names
 scales = st.lists(st.floats(allow_nan=False), min_size=1).map(tuple)
-encodings = st.none() | st.builds(Encoding, scales, st.integers(), st.integers(0, 3))
+encodings = st.none() | st.builds(Encoding, scales, st.integers() | st.floats(-1e6, 1e6), st.integers(0, 3),
+                                  st.sampled_from(["half_even", "half_odd", "floor"]))
 st.register_type_strategy(float, st.floats(allow_nan=False))
 
 

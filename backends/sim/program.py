@@ -173,5 +173,6 @@ def port(p: Port, channel: str) -> str:
               f"positions={type.positions}, elements={type.elements}, shape={tensor.shape}, order={tuple(order)}"]
     if p.encoding:
         scale = fill(repr(p.encoding.scale), 100, subsequent_indent=" " * 20)
-        fields.append(f"scale={scale}, zero={p.encoding.zero}, axis={p.encoding.axis}")
+        fields.append(f"scale={scale}, zero={p.encoding.zero}, axis={p.encoding.axis}, "
+                      f"rounding={p.encoding.rounding!r}")
     return "        " + ",\n             ".join(fields) + "),"

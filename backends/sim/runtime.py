@@ -26,6 +26,10 @@ def upto(count: int) -> npt.NDArray[np.int64]:
     return np.arange(1, count + 1, dtype=np.int64)
 
 
+PORT_ROUNDING: Mapping[str, Callable[[Array], Array]] = {
+    "half_even": np.rint, "half_odd": lambda x: np.rint(x + 1) - 1, "floor": np.floor, "ceil": np.ceil}
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or output: on the chip a stream of integers, for the user a tensor with `real = scale * (q - zero)`.
@@ -42,8 +46,9 @@ class Port:
     shape: tuple[int, ...]
     order: tuple[int, ...]
     scale: tuple[float, ...] = ()  # empty: the user sees the integers
-    zero: int = 0
+    zero: float = 0
     axis: int = 1
+    rounding: str = "half_even"
 
     def scales(self) -> Array:
         """Scale in a shape that broadcasts against the tensor."""
@@ -58,7 +63,7 @@ class Port:
         if shaped.dtype.kind == "f" and self.scale:
             if not np.isfinite(shaped).all():
                 sys.exit(f"error: input {self.name} holds NaN or infinity")
-            shaped = np.clip(np.rint(shaped / self.scales()) + self.zero, self.least, self.most)
+            shaped = np.clip(PORT_ROUNDING[self.rounding](shaped / self.scales()) + self.zero, self.least, self.most)
         integers = shaped.astype(np.int64)
         if (integers != shaped).any() or integers.min() < self.least or integers.max() > self.most:
             sys.exit(f"error: input {self.name} takes integers in [{self.least}, {self.most}]")

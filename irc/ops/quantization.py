@@ -1,6 +1,7 @@
 """Between reals and integers (model level), and between integers of different scale (integer level).
 
-`quantize` and `dequantize` mean what QuantizeLinear and DequantizeLinear of ONNX mean, for any width.
+`quantize` and `dequantize` mean what QuantizeLinear and DequantizeLinear of ONNX mean, for any width. The rounding
+modes and the narrow range are those of QONNX (Pappalardo et al. 2022).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from irc.operation import INTEGER, MODEL, Op, operation
+from irc.rounding import HALF_EVEN, ROUNDING
 from irc.types import Array, Float, Format, IntArray, Integer, PowerOfTwo, TensorType
 
 
@@ -28,27 +30,59 @@ def check_parameter(parameter: TensorType, x: TensorType, axis: int) -> None:
 
 @operation("quantize", "x scale zero?", levels=MODEL)
 class Quantize(Op):
-    """clip(round_half_even(x / scale) + zero) to the integer format `to`; scale and zero per tensor or along `axis`."""
+    """clip(round(x / scale) + zero) to the integer format `to`; scale and zero per tensor or along `axis`.
+
+    `rounding` says where fractions go: half_even (to the nearest, ties to even), half_odd, half_away_from_zero,
+    half_toward_zero, floor, ceil, toward_zero or away_from_zero. `narrow` leaves out one value of the format: the
+    smallest of a signed one, the largest of an unsigned one.
+    """
 
     to: Format
     axis: int = 1
+    rounding: str = HALF_EVEN
+    narrow: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest result."""
+        to = cast(Integer, self.to)
+        return to.minimum + (self.narrow and to.signed), to.maximum - (self.narrow and not to.signed)
 
     def infer(self, x: TensorType, scale: TensorType, zero: TensorType | None = None) -> TensorType:
         if not isinstance(x.format, Float) or not isinstance(scale.format, Float):
             raise TypeError(f"quantize takes a real x and scale, not {x} and {scale}")
         if not isinstance(self.to, Integer):
             raise TypeError(f"quantize makes an integer format, not {self.to}")
+        if self.rounding not in ROUNDING:
+            raise TypeError(f"there is no rounding '{self.rounding}'; there are {', '.join(ROUNDING)}")
         check_parameter(scale, x, self.axis)
         if zero is not None:
             check_parameter(zero, x, self.axis)
         return TensorType(self.to, x.shape)
 
     def evaluate(self, x: Array, scale: Array, zero: Array | None = None) -> Array:
-        to, rank = cast(Integer, self.to), x.ndim - 1
-        steps = np.rint(x / along(scale, self.axis, rank))
+        rank = x.ndim - 1
+        steps = ROUNDING[self.rounding](x / along(scale, self.axis, rank))
         if zero is not None:
             steps = steps + along(zero, self.axis, rank)
-        return np.asarray(np.clip(steps, to.minimum, to.maximum), np.int64)
+        return np.asarray(np.clip(steps, *self.limits), np.int64)
+
+
+@operation("bipolar", "x", levels=MODEL)
+class Bipolar(Op):
+    """1 where x >= 0, else -1: the integers of a binary network, in `s2`; `dequantize` gives them their scale.
+
+    One bit would need the zero point 1/2. Hardware stores no weight in more bits than its constants need, and a
+    product with 1 or -1 is an addition or a subtraction.
+    """
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not isinstance(x.format, Float):
+            raise TypeError(f"bipolar takes reals, not {x}")
+        return TensorType(Integer(True, 2), x.shape)
+
+    def evaluate(self, x: Array) -> Array:
+        return np.where(x >= 0, np.int64(1), np.int64(-1))
 
 
 @operation("dequantize", "q scale zero?", levels=MODEL)
@@ -154,4 +188,4 @@ class Threshold(Op):
         return np.asarray(np.moveaxis(out, 0, self.axis + 1) + self.low)
 
 
-__all__ = ["Dequantize", "MultiplyShift", "PowerOfTwo", "Quantize", "Requantize", "Threshold"]
+__all__ = ["Bipolar", "Dequantize", "MultiplyShift", "PowerOfTwo", "Quantize", "Requantize", "Threshold"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from irc.graph import MISSING, Constant, Graph, Node, Port
+from irc.rounding import HALF_EVEN
 from irc.text.values import print_fields, print_value, quoted
 from irc.types import Array, Encoding
 
@@ -66,9 +67,11 @@ def _port_options(port: Port) -> str:
 def _encoding_options(encoding: Encoding) -> Iterator[str]:
     yield f"scale={print_value(encoding.scale)}"
     if encoding.zero:
-        yield f"zero={encoding.zero}"
+        yield f"zero={print_value(encoding.zero)}"
     if encoding.axis != 1:
         yield f"axis={encoding.axis}"
+    if encoding.rounding != HALF_EVEN:
+        yield f"rounding={print_value(encoding.rounding)}"
 
 
 def _data(constant: Constant) -> str:

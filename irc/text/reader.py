@@ -155,13 +155,14 @@ class _Reader:
 
     def port(self, port: Port, options: tuple[Syntax, ...]) -> Port:
         found: dict[str, Any] = {}
-        wanted = {"scale": tuple[float, ...], "zero": int, "axis": int, "order": tuple[int, ...]}
+        wanted = {"scale": tuple[float, ...], "zero": int | float, "axis": int, "rounding": str,
+                  "order": tuple[int, ...]}
         for option in options:
             key, value = cast("Any", option).children
             if (key == "tensor") != (value.data == "tensor"):
                 raise self.fail("E202", value, "tensor, and only tensor, takes a type such as f32[1, 10]")
             found[str(key)] = self.type(value) if key == "tensor" else self.typed(value, wanted[key])
-        encoding = {key: found[key] for key in ("scale", "zero", "axis") if key in found}
+        encoding = {key: found[key] for key in ("scale", "zero", "axis", "rounding") if key in found}
         if encoding and "scale" not in encoding:
             raise self.fail("E202", options[0], "an encoding has a scale")
         return dataclasses.replace(port, encoding=Encoding(**encoding) if encoding else None,
