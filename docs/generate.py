@@ -17,8 +17,10 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+import irc.frontend.operators  # noqa: F401 (fills the table)
 from irc.dataflow.timing import Timing, simulate_timing
 from irc.diagnostics import CODES
+from irc.frontend.table import OPERATORS
 from irc.operation import OPERATIONS, Op, Operand
 from irc.ops.routing import Fork, StreamConcat, Width
 from irc.ops.stream_reduce import Reduce, StreamArgMax
@@ -153,6 +155,18 @@ def codes() -> str:
                  ((f"`{code}`", meaning, AREAS[code[:2]]) for code, meaning in sorted(CODES.items())))
 
 
+# --- operators.md --------------------------------------------------------------------------------------------------
+
+
+def operators() -> str:
+    """The ONNX operators of the default domain, by the module that reads them."""
+    families: dict[str, list[str]] = {}
+    for name in sorted(OPERATORS):
+        module = inspect.getmodule(OPERATORS[name][0].read)
+        families.setdefault(str(module and module.__doc__).partition("\n")[0], []).append(f"`{name}`")
+    return table(("what", "operators"), ((family, ", ".join(names)) for family, names in sorted(families.items())))
+
+
 # --- timing.md: the worked example ---------------------------------------------------------------------------------
 
 
@@ -243,7 +257,8 @@ def interval(depth: int) -> object:
 
 # -------------------------------------------------------------------------------------------------------------------
 
-PAGES = {"ir.md": op_reference, "passes.md": pass_reference, "diagnostics.md": codes, "timing.md": worked_example}
+PAGES = {"ir.md": op_reference, "passes.md": pass_reference, "diagnostics.md": codes, "operators.md": operators,
+         "timing.md": worked_example}
 
 
 def written(page: str) -> str:

@@ -143,12 +143,9 @@ def test_worked_example_says_the_starts_that_the_law_gives() -> None:
         assert schedule.starts(actors[actor], frame)[place] == int(result)
 
 
-def test_readme_lists_the_operators_of_the_table() -> None:
-    import irc.frontend.operators  # noqa: F401 (fills the table)
-    from irc.frontend.table import OPERATORS
-
-    listed = re.search(r"opset 7 to current: ([^.]*)\.", (ROOT / "README.md").read_text("utf-8"))
-    assert listed and listed[1].replace("\n", " ").split(", ") == sorted(OPERATORS)
+def test_operators_named_in_the_readme_can_be_read() -> None:
+    listed = re.search(r"Hardware exists for ([^;]*);", (ROOT / "README.md").read_text("utf-8"))
+    assert listed and set(re.split(r",\s|\sand\s", listed[1].replace("\n", " "))) <= set(GENERATE.OPERATORS)
 
 
 def test_codes_named_in_the_text_exist() -> None:
