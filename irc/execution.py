@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ import numpy as np
 from irc.backend import Backend
 from irc.build import Build
 from irc.diagnostics import error
-from irc.folder import unwritable
+from irc.folder import replace_files
 from irc.graph import Graph
 from irc.pipeline.plugins import find_backend
 from irc.samples import bind, load_fitting, present, sample_count
@@ -58,7 +59,6 @@ def load_inputs(path: Path, graph: Graph) -> dict[str, Array]:
 
 def save_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """Write an `.npz` file. Raises E503."""
-    try:
-        write_npz(path, outputs)
-    except OSError as problem:
-        raise unwritable(path, problem) from None
+    archive = BytesIO()
+    write_npz(archive, outputs)
+    replace_files({path: archive.getvalue()})

@@ -1,4 +1,4 @@
-"""Output folders that are complete or not there: everything is written beside the target and moved into place."""
+"""Output that is complete or not there: everything is written beside the target and moved into place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from irc.diagnostics import IrcError, error
@@ -28,6 +29,24 @@ def replace_folder(target: Path, files: Mapping[str, str | bytes]) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def replace_files(files: Mapping[Path, bytes]) -> None:
+    """Write some files, and the folders they are in, all or none. Raises E503; then no file has changed."""
+    places = {path: path.with_name(f".{path.name}.new") if path.is_file() or not path.exists() else path
+              for path in files}  # what is no file, such as a pipe, is written to where it stands
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            places[path].write_bytes(content)
+        for path, fresh in places.items():
+            fresh.replace(path)  # does nothing where both are the same
+    except OSError as problem:
+        raise unwritable(next(iter(files)), problem) from None
+    finally:
+        for fresh in set(places.values()) - set(files):
+            with suppress(OSError):
+                fresh.unlink()
+
+
 def require_replaceable(target: Path, mark: str) -> None:
     """Raise E503 when `target` holds something that is not ours: a file, or a folder with files but without `mark`."""
     try:
@@ -42,7 +61,7 @@ def require_replaceable(target: Path, mark: str) -> None:
 def unwritable(target: Path, problem: OSError) -> IrcError:
     """E503 for what the operating system said."""
     return error("E503", f"{problem.strerror or problem}", file=str(target),
-                 remedy="Choose a folder with -o that can be written and has room.")
+                 remedy="Choose a place that can be written and has room.")
 
 
 def _fill(folder: Path, files: Mapping[str, str | bytes]) -> None:

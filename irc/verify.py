@@ -29,11 +29,10 @@ from irc.interpreter import evaluate
 from irc.mismatch import Mismatch, differing_actor, differing_file, differing_node, first_difference
 from irc.pipeline.plugins import backend_names, find_backend
 from irc.samples import bind, decoded, restore, sample_count, take
-from irc.types import Array, Integer, Level
+from irc.types import Array, Level
 
 Progress = Callable[[str, int, int], None]
 FRAMES = 100  # samples that targets with a clock run
-WIDEST = Integer(True, 64)
 LABELS = "labels"
 
 
@@ -240,8 +239,8 @@ def drifted(models: Mapping[str, Rung]) -> Drift:
     """The distance between float and quantized model, in steps of the integer outputs where these have a meaning."""
     a, b = models["float model"], models["quantized model"]
     lowest = list(models.values())[-1].graph
-    steps = [np.abs(a.tensors[p.name] - b.tensors[p.name]) / (p.encoding.decode(np.full_like(
-        a.tensors[p.name][:1], p.encoding.zero + 1))) for p in lowest.outputs if p.encoding is not None]
+    steps = [np.abs(a.tensors[port.name] - b.tensors[port.name]) / step(port, a.tensors[port.name])
+             for port in lowest.outputs if port.encoding is not None]
     classes = [predicted(rung) for rung in (a, b)]
     same = None if classes[0] is None or classes[1] is None else float(np.mean(classes[0] == classes[1]))
     return Drift(max((float(step.max()) for step in steps), default=None), same)
@@ -269,8 +268,18 @@ def predicted(rung: Rung) -> Array | None:
 
 
 def integers(port: Port, values: Array) -> Array:
-    """The integers that stand for a port's reals; integers as they are."""
-    return port.encoding.encode(values, WIDEST) if port.encoding is not None and values.dtype.kind == "f" else values
+    """The integers whose meaning is nearest to a port's reals, whether the format holds them or not."""
+    if port.encoding is None or values.dtype.kind != "f":
+        return values
+    origin = port.encoding.decode(np.zeros_like(values[:1]))
+    return np.asarray(np.rint((values - origin) / step(port, values)), np.int64)
+
+
+def step(port: Port, values: Array) -> Array:
+    """What one integer step of a port is worth, shaped like one sample of `values`."""
+    assert port.encoding is not None
+    one, none = (port.encoding.decode(np.full_like(values[:1], count)) for count in (1, 0))
+    return one - none
 
 
 def _accuracy(classes: Array | None, labels: Array) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from command_line import CALIBRATION, DENSE, LENET, compile_dense, dense, dense_data, irc
+from command_line import CALIBRATION, DENSE, LENET, compile_dense, dense, dense_data, irc, tree
 from onnx import helper
 from onnx_models import build, one, sample, save
 
@@ -183,7 +184,7 @@ def test_a_missing_tool_names_what_mends_it(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_with_json_the_problems_are_an_object_too(tmp_path: Path) -> None:
-    answer = irc("compile", tmp_path / "none.onnx", "--json")
+    answer = irc("compile", tmp_path / "none.onnx", "-o", tmp_path / "out", "--json")
     assert answer.code == 2
     assert answer.json["ok"] is False
     assert [problem["code"] for problem in answer.json["diagnostics"]] == ["E101"]
@@ -191,3 +192,45 @@ def test_with_json_the_problems_are_an_object_too(tmp_path: Path) -> None:
 
 def test_opt_does_not_write_where_it_cannot(tmp_path: Path) -> None:
     assert_refused(irc("opt", dense(tmp_path), "--passes", "clean", "-o", "/proc/irc/x.irc"), "E503", "/proc/irc")
+
+
+@pytest.mark.parametrize("old", [None, b"the old file"])
+def test_a_full_disk_leaves_no_half_of_a_graph(old: bytes | None, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    target, real = tmp_path / "out.irc", Path.write_bytes
+    if old is not None:
+        target.write_bytes(old)
+
+    def write(path: Path, data: bytes) -> int:
+        if "npz" in path.name:
+            real(path, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert_refused(irc("opt", LENET, "--passes", "fold", "-o", target), "E503", "out.irc")
+    assert tree(tmp_path) == ({} if old is None else {"out.irc": old})
+
+
+def test_a_full_disk_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = compile_dense(tmp_path, "hls")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/scratch")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory.__enter__", full)
+    assert_refused(irc("run", folder, "--input", dense_data(tmp_path)), "E503", "/tmp/scratch")
+
+
+def test_output_may_go_to_what_is_no_file(tmp_path: Path) -> None:
+    assert irc("opt", dense(tmp_path), "--passes", "clean", "-o", "/dev/null").code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("lost", ["verilog/files.f", "verilog/dense.v"])
+def test_a_build_that_lost_its_verilog(lost: str, tmp_path: Path) -> None:
+    folder = compile_dense(tmp_path, "verilog")
+    (folder / lost).unlink()
+    answer = irc("run", folder, "--input", dense_data(tmp_path))
+    assert answer.code == 2
+    assert LINE.fullmatch(answer.err.strip())

@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 
 # from the bottom up; modules of one row may import each other, and everything in the rows above
 LAYERS = (
-    ("irc.types", "irc.diagnostics"),
+    ("irc.types", "irc.rounding", "irc.diagnostics", "irc.folder"),
     ("irc.operation", "irc.graph", "irc.actor", "irc.expression", "irc.rom"),
     ("irc.ops",),
     ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples"),
     ("irc.pipeline", "irc.backend"),
     ("passes", "backends"),
-    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.folder", "irc.mismatch", "irc.verify"),
+    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.mismatch", "irc.verify"),
     ("irc.cli", "irc.__main__"),
 )
 FILL_THE_TABLE = {"irc.operation"}  # looks ops up, and has the table filled before: `import irc.ops`

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from irc.cli.failure import report_problems, usage_problem
-from irc.diagnostics import IrcError, did_you_mean
+from irc.diagnostics import Diagnostic, IrcError, Place, did_you_mean
 
 COMMANDS = ("compile", "check", "opt", "verify", "explain", "run", "passes", "backends", "ops")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what shells say for SIGINT and SIGPIPE
@@ -73,3 +73,6 @@ def invoke(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit finds a reader
         return PIPE_CLOSED
+    except OSError as problem:  # of temporary files; what the user named is reported where it is used
+        said = Diagnostic("E503", problem.strerror or str(problem), Place(str(problem.filename or "")))
+        return report_problems([said], json)

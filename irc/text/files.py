@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from irc.diagnostics import error
+from irc.folder import replace_files
 from irc.graph import Graph
 from irc.text.printer import large_constants, print_graph
 from irc.text.reader import read_graph
@@ -19,16 +21,15 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file knows, so that bytes
 
 
 def save_graph(graph: Graph, path: Path | str) -> None:
-    """Write `x.irc`, and `x.npz` when there are large constants; makes the folder. Raises E503."""
+    """Write `x.irc`, and `x.npz` when there are large constants, both or none. Raises E503."""
     target = Path(path)
+    files = {target: print_graph(graph).encode()}
     data = large_constants(graph)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(print_graph(graph), "utf-8", newline="\n")
-        if data:
-            write_npz(target.with_suffix(".npz"), data)
-    except OSError as problem:
-        raise error("E503", f"{problem.strerror or problem}", file=str(target)) from None
+    if data:
+        archive = BytesIO()
+        write_npz(archive, data)
+        files[target.with_suffix(".npz")] = archive.getvalue()
+    replace_files(files)
 
 
 def load_graph(path: Path | str) -> Graph:
