@@ -233,3 +233,10 @@ def test_json_is_all_that_stdout_gets(tmp_path: Path) -> None:
                            "-o", tmp_path / "b", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["target"] == "sim"
     assert done.stderr == ""
+
+
+def test_shells_get_completions() -> None:
+    asked = {**os.environ, "_IRC_COMPLETE": "bash_complete", "COMP_WORDS": "irc ver", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-c", "from irc.cli import main; main()"], capture_output=True, text=True,
+                          env=asked, check=True)
+    assert done.stdout == "plain,verify\n"

@@ -47,6 +47,8 @@ def irc() -> None:
 
 def main() -> None:
     """The console script."""
+    if "_IRC_COMPLETE" in os.environ:  # a shell asks for completions, which only click's own `main` gives
+        irc.main(prog_name="irc")
     sys.exit(invoke(sys.argv[1:]))
 
 
