@@ -11,13 +11,13 @@ SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18))
 
 
 def bank_words(words: int, bits: int) -> int:
-    """Words of each bank of a table: the split that needs the fewest block RAMs, then the fewest banks."""
+    """Words of each bank of a table: the split that needs the fewest block RAMs; of equals the shallowest, because that
+    is what synthesis would take, and multiplex behind our back."""
     if words <= SHAPES[-1][0]:
         return words
 
     def cost(shape: tuple[int, int]) -> tuple[int, int]:
-        banks = -(-words // shape[0])
-        return banks * -(-bits // shape[1]), banks
+        return -(-words // shape[0]) * -(-bits // shape[1]), shape[0]
 
     return min(words, min(SHAPES, key=cost)[0])
 
