@@ -78,6 +78,10 @@ class Builder:
         self.types[key] = self._constants[key].type
         return key
 
+    def stem(self, value: str) -> str:
+        """What a constant is named after."""
+        return self._stems[value]
+
     def data(self, value: str) -> Array | None:
         """The data of a value that is a constant."""
         found = self._constants.get(value)

@@ -49,11 +49,36 @@ def operator(*names: str, since: int = 1, until: int = 1 << 30) -> Callable[[R],
     return enter
 
 
+# one set of operators under three names: QONNX took it over from FINN, and Brevitas exports it under its own
+QONNX_DOMAINS = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+QONNX: dict[str, Reader] = {}
+
+
+def qonnx_operator(*names: str) -> Callable[[R], R]:
+    """Enter a reader function for operators of QONNX."""
+
+    def enter(read: R) -> R:
+        QONNX.update(dict.fromkeys(names, read))
+        return read
+
+    return enter
+
+
+def is_standard(domain: str) -> bool:
+    """Whether operators of this domain are defined by ONNX itself."""
+    return domain in ("", "ai.onnx")
+
+
 def find_operator(name: str, domain: str, opset: int) -> Reader:
     """The reader of an operator, or E104."""
     import irc.frontend.operators  # noqa: F401 (fills the table)
 
-    if domain not in ("", "ai.onnx"):
+    if domain in QONNX_DOMAINS:
+        if name not in QONNX:
+            raise error("E104", f"the operator {name} of QONNX is not supported", operator=name,
+                        remedy=did_you_mean(name, QONNX))
+        return QONNX[name]
+    if not is_standard(domain):
         raise error("E104", f"operators of domain '{domain}' are not supported", operator=name,
                     remedy="Export with standard ONNX operators only.")
     if name not in OPERATORS:
