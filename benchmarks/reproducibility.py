@@ -18,8 +18,9 @@ TABLE = Table("reproducibility", "Two builds of the same input", ("model", "targ
 
 def built(work: Workload, target: str, folder: Path, seed: int) -> dict[str, bytes]:
     """The files of a build, by their path in it."""
-    command = [sys.executable, "-m", "irc", "compile", work.model, "--passes", QUANTIZE, "--calib", work.calibration,
-               "--target", target, "-o", folder]
+    command: list[str | Path] = [
+        sys.executable, "-m", "irc", "compile", work.model, "--passes", QUANTIZE, "--calib", work.calibration,
+        "--target", target, "-o", folder]
     run(command, environment={**os.environ, "PYTHONHASHSEED": str(seed)})
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
