@@ -3,11 +3,12 @@
     python benchmarks/onnx_node_cases.py            # writes docs/onnx-support.md
     python benchmarks/onnx_node_cases.py Conv Pool  # prints the cases whose name contains one of the words
 
-A case passes when its outputs are those of the package within the package's own tolerance. It is refused when the reader
-or the interpreter answers with a coded error. Everything else, a wrong value or a traceback, is a fault of irc.
+A case passes when its outputs are those of the package within the package's own tolerance. It is refused when the
+reader or the interpreter answers with a coded error. Everything else, a wrong value or a traceback, is a fault of irc.
 
-Many cases feed shapes, axes and the like at run time. irc fixes them when a model is read, as exporters write them: such a
-case is tried as it is first, then with its small integer inputs stored in the model, then with all inputs but the first.
+Many cases feed shapes, axes and the like at run time. irc fixes them when a model is read, as exporters write them:
+such a case is tried as it is first, then with its small integer inputs stored in the model, then with all inputs but
+the first.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from irc.diagnostics import IrcError, error
 from irc.frontend import read_onnx
+from irc.frontend.tensors import element_format
 from irc.graph import Graph
 from irc.interpreter import evaluate
 from irc.types import Array, Float, TensorType
@@ -122,7 +124,7 @@ def _mismatch(case: Any, stored: Sequence[str], folder: Path) -> str:
         graph = _read(case, feeds, stored, folder)
         found = evaluate(graph, {port.name: _fed(port.type, feeds[port.name]) for port in graph.inputs})
         for port, expected in zip(graph.outputs, outputs, strict=True):
-            wrong = _difference(port.type, found[port.name][0], _array(expected), case)
+            wrong = _difference(port.type, found[port.name][0], _expected(expected), case)
             if wrong:
                 return f"output {port.name}: {wrong}"
     return ""
@@ -138,23 +140,27 @@ def _read(case: Any, feeds: Mapping[str, Any], stored: Sequence[str], folder: Pa
     model.graph.input.extend(ports)
     path = folder / "case.onnx"
     path.write_bytes(model.SerializeToString())
-    shapes = {port.name: np.shape(feeds[port.name]) for port in ports if port.name in feeds}
+    shapes = {port.name: np.shape(feeds[port.name]) for port in ports
+              if port.name in feeds and port.type.HasField("tensor_type")}
     if any(0 in shape for shape in shapes.values()):
         raise error("E104", "an input is an empty tensor")
-    graph = read_onnx(path, bind={f"{name}:{axis}": size for name, shape in shapes.items() if _is_tensor(ports, name)
+    graph = read_onnx(path, bind={f"{name}:{axis}": size for name, shape in shapes.items()
                                   for axis, size in enumerate(shape)})
     graph.verify()
     return graph
-
-
-def _is_tensor(ports: Iterable[Any], name: str) -> bool:
-    return any(port.name == name and port.type.HasField("tensor_type") for port in ports)
 
 
 def _initializer(name: str, data: Any) -> TensorProto:
     if not isinstance(data, np.ndarray):
         raise error("E104", f"the input {name} is not a tensor")
     return numpy_helper.from_array(data, name)
+
+
+def _expected(value: Any) -> Any:
+    data = _array(value)
+    if not isinstance(data, np.ndarray):
+        raise error("E104", "an output is not a tensor")
+    return data
 
 
 def _fed(type: TensorType, data: Array) -> Array:
@@ -168,7 +174,8 @@ def _fed(type: TensorType, data: Array) -> Array:
 
 def _difference(type: TensorType, found: Array, expected: Array, case: Any) -> str:
     """What differs by the rules of the package, after rounding to the type in which the result is stored."""
-    if isinstance(type.format, Float) != (expected.dtype.kind not in "iub"):
+    kind = element_format(onnx.helper.np_dtype_to_tensor_dtype(expected.dtype))
+    if isinstance(type.format, Float) != isinstance(kind, Float):
         return f"{type} instead of {expected.dtype}"
     if found.shape != expected.shape:
         return f"shape {found.shape} instead of {expected.shape}"
@@ -208,10 +215,10 @@ def page(results: Sequence[Result]) -> str:
 
 _HEAD = """# ONNX operators
 
-Written by `python benchmarks/onnx_node_cases.py`: every node case of the onnx package ({version}) is read and evaluated by
-the reference interpreter, and its outputs are compared by the package's own rules. *Refused* means an error with a code,
-a place and a remedy, before any result. irc fixes shapes, axes and the like when a model is read; cases that feed them at
-run time are read with these inputs stored in the model, as exporters write them.
+Written by `python benchmarks/onnx_node_cases.py`: every node case of the onnx package ({version}) is read and evaluated
+by the reference interpreter, and its outputs are compared by the package's own rules. *Refused* means an error with a
+code, a place and a remedy, before any result. irc fixes shapes, axes and the like when a model is read; cases that feed
+them at run time are read with these inputs stored in the model, as exporters write them.
 """
 
 

@@ -147,10 +147,10 @@ def test_products_of_one_layer() -> None:
 
 
 def test_check_says_what_is_not_supported_and_exits_with_1(tmp_path: Path) -> None:
-    answer = irc("check", save(one("Erf", (1, 3)), tmp_path), "--json")
+    answer = irc("check", save(one("Unique", (1, 3)), tmp_path), "--json")
     problem, = answer.json["problems"]
     assert (answer.code, answer.json["ok"], problem["code"]) == (1, False, "E104")
-    assert (problem["node"], problem["operator"]) == ("/m/Erf", "Erf")
+    assert (problem["node"], problem["operator"]) == ("/m/Unique", "Unique")
     assert problem["remedy"]
 
 

@@ -115,7 +115,8 @@ class Builder:
         return (constant and not isinstance(op, Quantize | Dequantize)
                 and all(type.size <= LARGEST_FOLDED for type in types))
 
-    def _fold(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...], source: Source) -> tuple[str, ...]:
+    def _fold(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...],
+              source: Source) -> tuple[str, ...]:
         if (op, operands) not in self._folded:
             arrays = {o: computed(self._constants[o].data)[None] for o in operands if o != MISSING}
             names = tuple(f"{source.stem}_{i}" for i in range(len(types)))

@@ -11,7 +11,7 @@ from irc.diagnostics import error
 from irc.frontend.builder import LARGEST_FOLDED
 from irc.frontend.call import Call
 from irc.frontend.table import operator
-from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
+from irc.ops.shape import Concat, Gather, Reshape, Slice, Transpose
 from irc.types import Float, Integer
 
 _NONE = cast("tuple[int, ...]", ())
@@ -128,36 +128,6 @@ def _slice(call: Call, starts: tuple[int, ...], ends: tuple[int, ...], axes: tup
         return call.operand(0)
     op = Slice(tuple(p.start for p in picked), tuple(len(p) for p in picked), tuple(p.step for p in picked))
     return call.emit(op, call.operand(0))
-
-
-@operator("Pad", until=10)
-def pad_by_attribute(call: Call) -> str:
-    return _pad(call, call.attribute("pads", _NONE), call.attribute("value", 0.0))
-
-
-@operator("Pad", since=11)
-def pad_by_input(call: Call) -> str:
-    pads, value, axes = call.integers(1) or (), call.constant(2), call.integers(3)
-    if axes is not None:
-        pads = _spread(call, pads, axes)
-    return _pad(call, pads, 0.0 if value is None else float(value))
-
-
-def _spread(call: Call, pads: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Pads of some axes as pads of all."""
-    if len(pads) != 2 * len(axes):
-        raise call.refusal(f"pads {list(pads)} do not match axes {list(axes)}")
-    rank = len(call.shape())
-    full = np.zeros((2, rank), np.int64)
-    full[:, [call.axis(a, rank) for a in axes]] = np.reshape(pads, (2, -1))
-    return tuple(full.reshape(-1).tolist())
-
-
-def _pad(call: Call, pads: tuple[int, ...], value: float) -> str:
-    call.expect("mode", "constant", "borders are not repeated or mirrored")
-    if min(pads, default=0) < 0 or len(pads) != 2 * len(call.shape()):
-        raise call.refusal(f"pads {list(pads)} are negative or do not fit {list(call.shape())}")
-    return call.emit(Pad(pads, value), call.operand(0)) if any(pads) else call.operand(0)
 
 
 @operator("Shape")

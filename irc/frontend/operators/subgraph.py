@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
@@ -38,9 +38,9 @@ def function(call: Call) -> tuple[str, ...]:
 
 
 def _body(call: Call) -> FunctionProto:
-    schema = onnx.defs.get_schema(call.node.op_type, call.opset, "")
+    schema: Any = onnx.defs.get_schema(call.node.op_type, call.opset, "")  # its stubs lack the functions
     if schema.has_function:
-        return schema.function_body
+        return cast(FunctionProto, schema.function_body)
     versions = [v for v in schema.context_dependent_function_opset_versions if v <= call.opset]
     if not versions:
         raise call.refusal(f"{call.node.op_type} of operator set {call.opset} has no definition by other operators",
