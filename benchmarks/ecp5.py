@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from child import run
-from foldings import foldings
+from foldings import FOLDINGS, foldings
 from report import Table
 from workloads import SCRATCH, Workload, arguments, load
 
@@ -73,7 +73,8 @@ def row(work: Workload, folding: str, passes: str, megahertz: int) -> dict[str, 
 
 def parser() -> argparse.ArgumentParser:
     found = arguments(__doc__ or "")
-    found.add_argument("--foldings", nargs="*", metavar="NAME", default=["middle"])
+    found.add_argument("--foldings", nargs="*", choices=FOLDINGS, metavar="NAME", default=["middle"],
+                       help=f"some of {', '.join(FOLDINGS)} (default middle)")
     found.add_argument("--freq", type=int, default=150, metavar="MHZ", help="what nextpnr aims at (default 150)")
     return found
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from foldings import foldings
+from foldings import FOLDINGS, foldings
 from report import Table
-from workloads import SCRATCH, Workload, arguments, available, load
+from workloads import COLLECTION, SCRATCH, Workload, arguments, available, load
 
 from irc.build import Build
 from irc.compiler import Request, compile_model
@@ -79,8 +79,9 @@ def icarus(build: Build, interval: int) -> str:
 
 def parser() -> argparse.ArgumentParser:
     found = arguments(__doc__ or "")
-    found.add_argument("--models", nargs="*", metavar="NAME", help="only these models")
-    found.add_argument("--foldings", nargs="*", metavar="NAME", default=["smallest", "middle", "largest"])
+    found.add_argument("--models", nargs="*", choices=COLLECTION, metavar="NAME", help="only these models")
+    found.add_argument("--foldings", nargs="*", choices=FOLDINGS, metavar="NAME", default=FOLDINGS,
+                       help=f"only these of {', '.join(FOLDINGS)}")
     found.add_argument("--inputs", type=int, default=100, metavar="N", help="test samples (default 100)")
     return found
 
