@@ -23,10 +23,9 @@ A bias that was stored with the product of the scales rounded to float32, as exp
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,16 +34,15 @@ from irc.graph import Graph, Node, Port
 from irc.ops.elementwise import Add, Clip, Mul, Relu
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
-from irc.ops.quantization import Dequantize, Requantize
+from irc.ops.quantization import Bipolar, Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.pipeline.step import Context, Exact, Pass
-from irc.types import IntArray, Integer, Level, TensorType
+from irc.types import IntArray, Level
+from passes.lower.integer_affine import Product
 from passes.lower.integer_builder import ADD_QUANTIZE
-from passes.lower.integer_shapes import ShapeLowering
-from passes.lower.quantity import ONE, Quantity, Scale, fractions, lifted
-
-_S64 = Integer(True, 64)
+from passes.lower.integer_quantize import QuantizeLowering
+from passes.lower.quantity import Quantity, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class LowerInteger(Pass):
         return lowering.finish()
 
 
-class Lowering(ShapeLowering):
+class Lowering(QuantizeLowering):
     """One walk over the graph, a method for each kind of op."""
 
     def __init__(self, graph: Graph) -> None:
@@ -78,7 +76,7 @@ class Lowering(ShapeLowering):
             except IrcError as refusal:
                 self.problems += refusal.diagnostics
                 self.unknown.add(node.name)
-        elif isinstance(node.op, QuantizeOp):
+        elif isinstance(node.op, QuantizeOp | Bipolar):
             self.known[node.name] = Quantity(node.name, self.graph.tensor(node.name))
         else:
             self.unknown.add(node.name)
@@ -89,13 +87,17 @@ class Lowering(ShapeLowering):
             return
         match node.op:
             case QuantizeOp():
-                found = self._quantize(node, node.op)
+                found = self.quantized(node, node.op)
+            case Bipolar():
+                found = self.bipolar(node)
             case Dequantize():
-                found = self._dequantize(node, node.op)
+                found = self.dequantized(node, node.op)
             case Conv() | MatMul():
-                found = self._linear(node)
+                found = self._linear(node, node.op)
             case Add():
-                found = self._add(node)
+                found = self.sum(node)
+            case Mul():
+                found = self.multiplied(node)
             case Relu():
                 found = self._bound(node, Fraction(0), None)
             case Clip():
@@ -130,65 +132,22 @@ class Lowering(ShapeLowering):
         if port.value not in self.known:
             raise error("E306", f"output '{port.name}' is not the result of a quantized layer", node=port.value,
                         remedy=ADD_QUANTIZE)
-        x = self.settled(port.value, self.graph.producers.get(port.value))
-        return Port(port.name, x.type, x.name, x.encoding())
+        x, zero, maker = self.known[port.value], None, self.graph.producers.get(port.value)
+        if x.shift is not None and maker is not None and not x.bounded:
+            x, zero = self.known[port.value], self._real_zero(maker, x)
+            self.known[port.value] = replace(x, shift=None)
+        x = self.settled(port.value, maker)
+        return Port(port.name, x.type, x.name, x.encoding(zero))
 
-    def _dequantize(self, node: Node, op: Dequantize) -> Quantity:
-        x = self.known.get(node.operands[0])
-        scale = self.graph.constants.get(node.operands[1])
-        if x is None or scale is None:
-            raise self.refused(node, "the scale of a dequantize must be a constant", "add fold before integer")
-        return replace(x, scale=fractions(scale.data), axis=op.axis, zero=self._zero(node))
+    def _real_zero(self, node: Node, x: Quantity) -> float:
+        """The zero point of an output behind which a real constant is added: any real, but one for all channels."""
+        zeros = {x.zero - shift for shift in (x.shift / x.scales()).flat} if all(x.scale) else set()
+        if len(zeros) != 1:
+            raise self.refused(node, "a constant that differs from channel to channel is added behind the last layer",
+                               "quantize the bias, or append a quantize")
+        return float(zeros.pop())
 
-    def _zero(self, node: Node) -> int:
-        """The zero point of a quantize or dequantize: one for the whole tensor."""
-        zero = self.graph.constants.get(node.operands[2]) if len(node.operands) > 2 else None
-        if zero is None:
-            return 0
-        if (zero.data != zero.data.flat[0]).any():
-            raise self.refused(node, "the zero point differs from channel to channel", "use one for the whole tensor")
-        return int(zero.data.flat[0])
-
-    def _quantize(self, node: Node, op: QuantizeOp) -> Quantity:
-        """Requantize by the exact ratio of the scales; pending offset and bounds are absorbed."""
-        x, scale = self.known.get(node.operands[0]), self.graph.constants.get(node.operands[1])
-        if x is None or scale is None:
-            raise self.refused(node, f"operand '{node.operands[0]}' of quantize does not come from quantized layers")
-        to, zero, step = cast(Integer, op.to), self._zero(node), fractions(scale.data)
-        ratio, axis = self._ratio(node, x, step, op.axis)
-        if ratio == ONE and x.offset is None and not x.bounded and (x.zero, x.type.format) == (zero, to):
-            return replace(x, scale=ONE, zero=0)
-        shift = np.zeros((1,) * len(x.type.shape), np.int64) if x.offset is None else x.offset
-        whole = self.added(replace(x, offset=shift - x.zero), node, node.operands[0])
-        done = self._requantize(node, whole, ratio, Requantize(to, zero, axis))
-        if not x.bounded:
-            return done
-        if len(step) > 1 and (x.high is not None or x.low != 0):
-            raise self.refused(node, "a clip stands before a quantize with one scale a channel",
-                               "quantize with one scale for the whole tensor")
-        low, high = (None if b is None else Fraction(round(b / step[0]) + zero) for b in (x.low, x.high))
-        return self.limited(replace(done, low=low, high=high), node, node.name)
-
-    def _ratio(self, node: Node, x: Quantity, step: Scale, axis: int) -> tuple[Scale, int]:
-        """Scale before over scale after, and the axis along which it varies."""
-        if len(x.scale) > 1 and len(step) > 1 and x.axis != axis:
-            raise self.refused(node, "scales before and after a quantize run along different axes")
-        count = max(len(x.scale), len(step))
-        pairs = zip(itertools.islice(itertools.cycle(x.scale), count), itertools.cycle(step), strict=False)
-        ratio = tuple(a / b for a, b in pairs)
-        return ratio, x.axis if len(x.scale) > 1 else axis
-
-    def _requantize(self, node: Node, x: Quantity, ratio: Scale, op: Requantize) -> Quantity:
-        top, bottom = [r.numerator for r in ratio], [r.denominator for r in ratio]
-        if max(*top, *bottom) > _S64.maximum:
-            raise self.refused(node, "the ratio of the scales does not fit a fraction of 63-bit integers",
-                                "use scales of fewer significant bits; those of quantize{...} have 16")
-        shape = (len(ratio),) if len(ratio) > 1 else ()
-        numerator = self.constant(f"{node.name}_numerator", np.array(top, np.int64).reshape(shape), _S64)
-        denominator = self.constant(f"{node.name}_denominator", np.array(bottom, np.int64).reshape(shape), _S64)
-        return self.emit(node, op, x, numerator, denominator)
-
-    def _linear(self, node: Node) -> Quantity:
+    def _linear(self, node: Node, layer: Conv | MatMul) -> Quantity:
         """Convolution or matrix product: the zero point of x becomes padding and a constant."""
         if node.operands[1] not in self.static:
             raise self.refused(node, f"{node.op.name} of two activations has no integer form", "keep it off the chip")
@@ -197,13 +156,15 @@ class Lowering(ShapeLowering):
         self._check_weight(node, data, scale)
         rank, is_conv = len(x.type.shape), isinstance(node.op, Conv)
         axis, sums = (1, data.sum(axis=tuple(range(1, data.ndim)))) if is_conv else (rank - 1, data.sum(axis=0))
-        done = self.emit(node, replace(node.op, pad_value=x.zero) if isinstance(node.op, Conv) else node.op, x, weight)
+        op = replace(layer, pad_value=x.zero) if isinstance(layer, Conv) else layer
+        done = self.emit(node, op, x, weight)
+        self.products[done.name] = Product(op, x, node.operands[1], axis)
         shape = tuple(-1 if i == axis else 1 for i in range(rank))
         offset = (-x.zero * sums).reshape(shape) if x.zero else None
-        layer = replace(done, scale=tuple(x.scale[0] * s for s in scale), axis=axis, offset=offset)
+        scaled = replace(done, scale=tuple(x.scale[0] * s for s in scale), axis=axis, offset=offset)
         if len(node.operands) < 3 or not node.operands[2]:
-            return layer
-        return self._biased(node, layer, node.operands[2], shape)
+            return scaled
+        return self.biased(node, scaled, node.operands[2], shape)
 
     def _check_weight(self, node: Node, data: IntArray, scale: Scale) -> None:
         """Scales must run along the output channels, and a matrix must be a matrix."""
@@ -215,44 +176,6 @@ class Lowering(ShapeLowering):
             raise self.refused(node, f"the weight scales of {node.op.name} do not belong to its output channels",
                                f"quantize the weight along axis {along}")
 
-    def _add(self, node: Node) -> Quantity:
-        """A bias joins the pending offset; two activations of one scale add their integers."""
-        fixed = [o for o in node.operands if o in self.static]
-        if not fixed:
-            return self._sum(node)
-        other = next(o for o in node.operands if o not in self.static)
-        if other not in self.known:
-            raise self.refused(node, f"operand '{other}' of add is not quantized")
-        x = self.known[other]
-        x = self.settled(other, node) if x.bounded else x
-        if cast(TensorType, node.type).shape != x.type.shape:
-            raise self.refused(node, "a constant is added that makes the tensor larger", "expand the operand before")
-        return self._biased(node, x, fixed[0], None)
-
-    def _biased(self, node: Node, x: Quantity, name: str, shape: tuple[int, ...] | None) -> Quantity:
-        _, data, scale = self.source(node, name)
-        if _same_scales(x.scale, tuple(2 * s for s in scale)):
-            x = self._doubled(node, x)
-        if not _same_scales(x.scale, scale):
-            raise self.refused(node, f"the bias '{name}' is not in units of the product of the operands' scales")
-        bias = lifted(data, len(x.type.shape)) if shape is None else data.reshape(shape)
-        return replace(x, offset=bias if x.offset is None else x.offset + bias)
-
-    def _doubled(self, node: Node, x: Quantity) -> Quantity:
-        """The same value in half units, in which quantize states biases that keep ties away."""
-        two = self.constant(f"{node.name}_two", np.full((1,) * len(x.type.shape), 2))
-        twice = self.emit(node, Mul(), x, two, stem=f"{node.name}_twice")
-        offset = None if x.offset is None else 2 * x.offset
-        return replace(x, name=twice.name, type=twice.type, scale=tuple(s / 2 for s in x.scale), zero=2 * x.zero,
-                       offset=offset)
-
-    def _sum(self, node: Node) -> Quantity:
-        a, b = self.operand(node, 0), self.operand(node, 1)
-        if (a.scale, a.axis if len(a.scale) > 1 else 0) != (b.scale, b.axis if len(b.scale) > 1 else 0):
-            raise self.refused(node, "the operands of add have different scales",
-                               "quantize both with one scale: quantize{...}")
-        return replace(self.emit(node, node.op, a, b), scale=a.scale, axis=a.axis, zero=a.zero + b.zero)
-
     def _bound(self, node: Node, low: Fraction | None, high: Fraction | None) -> Quantity:
         """relu and clip stay pending; two in a row act one after the other."""
         name = node.operands[0]
@@ -262,15 +185,5 @@ class Lowering(ShapeLowering):
         return replace(x, low=low, high=high)
 
 
-_CLOSE = Fraction(1, 1 << 22)  # two roundings of a product to float32
-
-
 def _finite(bound: float) -> Fraction | None:
     return Fraction(bound) if np.isfinite(bound) else None
-
-
-def _same_scales(a: Scale, b: Scale) -> bool:
-    """Whether scales are equal up to float32 rounding; one may be given for the tensor, the other by channel."""
-    count = max(len(a), len(b))
-    pairs = zip(a * (count // len(a)), b * (count // len(b)), strict=True)
-    return all(abs(p - q) <= p * _CLOSE for p, q in pairs)

@@ -66,6 +66,9 @@ class IntegerBuilder:
     def settled(self, name: str, node: Node | None) -> Quantity:
         """The value with nothing pending: its offset is added, then its bounds are applied."""
         x = self.known[name]
+        if node is not None and x.shift is not None:
+            raise self.refused(node, f"a constant that is no whole number of steps is added to '{name}'",
+                               "put a quantize directly behind the addition")
         if node is not None and (x.offset is not None or x.bounded):
             x = self.limited(self.added(x, node, name), node, name)
             self.known[name] = x

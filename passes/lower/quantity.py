@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -17,10 +18,11 @@ ONE: Scale = (Fraction(1),)
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """real = min(max(scale * (q + offset - zero), low), high), with q the integer value `name`.
+    """real = min(max(scale * (q + offset - zero) + shift, low), high), with q the integer value `name`.
 
-    `scale` has one entry, or one for each index of `axis`. `offset` (shaped to broadcast), `low` and `high` are
-    pending: they become nodes when something needs the value, unless a requantization absorbs them.
+    `scale` has one entry, or one for each index of `axis`. `offset` and `shift` (shaped to broadcast; integers, and
+    rationals that are no whole steps), `low` and `high` are pending: they become nodes when something needs the value,
+    unless a requantization absorbs them.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Quantity:
     axis: int = 1
     zero: int = 0
     offset: IntArray | None = None
+    shift: Array | None = None
     low: Fraction | None = None
     high: Fraction | None = None
 
@@ -41,15 +44,43 @@ class Quantity:
     def bounded(self) -> bool:
         return self.low is not None or self.high is not None
 
-    def encoding(self) -> Encoding:
+    def encoding(self, zero: float | None = None) -> Encoding:
         """The meaning of the integers, for a port."""
-        return Encoding(tuple(float(s) for s in self.scale), self.zero, self.axis)
+        return Encoding(tuple(float(s) for s in self.scale), self.zero if zero is None else zero, self.axis)
+
+    def scales(self) -> Array:
+        """The scale, shaped to broadcast."""
+        shape = [1] * len(self.type.shape)
+        if len(self.scale) > 1:
+            shape[self.axis] = len(self.scale)
+        return np.array(self.scale, object).reshape(shape)
+
+    def whole(self) -> Quantity:
+        """The same with the shift as part of the offset, where it is a whole number of steps everywhere."""
+        if self.shift is None or not all(self.scale):
+            return self
+        steps: Array = self.shift / self.scales()
+        if any(Fraction(s).denominator != 1 for s in steps.flat):
+            return self
+        moved = steps.astype(np.int64)
+        return replace(self, shift=None, offset=moved if self.offset is None else self.offset + moved)
 
 
 def fractions(scale: Array) -> Scale:
     """Exact values of float scales; a single one when all are equal."""
     exact = tuple(Fraction(float(s)) for s in scale.reshape(-1))
     return exact[:1] if len(set(exact)) == 1 else exact
+
+
+def exact(values: Array) -> Array:
+    """An array of floats as an array of fractions."""
+    return np.frompyfunc(lambda v: Fraction(float(v)), 1, 1)(values) if np.ndim(values) else np.array(
+        Fraction(float(values)), object)
+
+
+def common_step(a: Fraction, b: Fraction) -> Fraction:
+    """The largest step of which both are multiples."""
+    return Fraction(math.gcd(a.numerator * b.denominator, b.numerator * a.denominator), a.denominator * b.denominator)
 
 
 def centred(constant: Constant, zero: Constant | None, axis: int) -> tuple[IntArray, TensorType]:
