@@ -113,7 +113,9 @@ def _storable(case: Any) -> Iterator[tuple[str, ...]]:
 
 def _array(value: Any) -> Any:
     """Tensors of types that NumPy lacks come as protobuf messages."""
-    return numpy_helper.to_array(value) if isinstance(value, TensorProto) else value
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if np.isscalar(value) else value
 
 
 def _mismatch(case: Any, stored: Sequence[str], folder: Path) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import onnx
+
 from irc.diagnostics import did_you_mean, error
 
 if TYPE_CHECKING:
@@ -82,10 +84,16 @@ def find_operator(name: str, domain: str, opset: int) -> Reader:
         raise error("E104", f"operators of domain '{domain}' are not supported", operator=name,
                     remedy="Export with standard ONNX operators only.")
     if name not in OPERATORS:
-        raise error("E104", f"the operator {name} is not supported", operator=name,
-                    remedy=did_you_mean(name, OPERATORS))
+        raise error("E104", f"the operator {name} is not supported", operator=name, remedy=_remedy(name))
     for entry in OPERATORS[name]:
         if entry.since <= opset <= entry.until:
             return entry.read
     raise error("E104", f"{name} of operator set {opset} is not supported", operator=name,
                 remedy="Export with opset_version=17.")
+
+
+def _remedy(name: str) -> str:
+    """An operator that ONNX has is no misspelling of another."""
+    if onnx.defs.has(name):
+        return "Replace it before the export; docs/onnx-support.md lists the operators that are read."
+    return did_you_mean(name, OPERATORS)

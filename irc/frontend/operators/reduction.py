@@ -55,8 +55,8 @@ def reduce_by_attribute(call: Call) -> str:
 @operator(*_BY_AXES, since=18)
 def reduce_by_input(call: Call) -> str:
     axes, keepdims = call.integers(1) or (), bool(call.attribute("keepdims", 1))
-    everything = tuple(range(len(call.shape())))
-    return _reduce(call, axes or (() if call.attribute("noop_with_empty_axes", 0) else everything), keepdims)
+    everything = () if call.attribute("noop_with_empty_axes", 0) else tuple(range(len(call.shape())))
+    return _reduce(call, axes or everything, keepdims)
 
 
 def _reduce(call: Call, axes: Axes, keepdims: bool) -> str:
