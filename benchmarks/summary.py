@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -21,11 +22,11 @@ TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integ
                                       reproducibility)]
 
 
-def section(table: Table) -> Iterator[str]:
-    """A table in Markdown."""
+def section(table: Table, common: str) -> Iterator[str]:
+    """A table in Markdown; where and when it was measured, unless that is `common`."""
     rows = table.rows()
     yield f"\n## {table.title}\n"
-    yield f"`{table.name}.py`, {measured(rows)}\n"
+    yield f"`{table.name}.py`" + (f", {measured(rows)}\n" if measured(rows) != common else "\n")
     yield f"| {' | '.join(column.replace('_', ' ') for column in table.columns)} |"
     yield f"|{'|'.join('--:' if form else '---' for form in table.columns.values())}|"
     yield from (f"| {' | '.join(table.cells(row))} |" for row in rows)
@@ -41,8 +42,10 @@ def measured(rows: list[dict[str, object]]) -> str:
 
 def main() -> None:
     head, _, _ = README.read_text("utf-8").partition(MARK)
-    lines = [line for table in TABLES if table.rows() for line in section(table)]
-    README.write_text(f"{head}{MARK}" + "\n".join(lines) + "\n", "utf-8")
+    tables = [table for table in TABLES if table.rows()]
+    common = Counter(measured(table.rows()) for table in tables).most_common(1)[0][0]
+    lines = [line for table in tables for line in section(table, common)]
+    README.write_text(f"{head}{MARK}\nMeasured {common}.\n" + "\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
