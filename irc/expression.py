@@ -180,6 +180,15 @@ def multiply(a: Expression, b: Expression) -> Expression:
     return Expression(Kind.MULTIPLY, (a, b), min(ends), max(ends))
 
 
+def multiply_bitwise(a: Expression, b: Expression) -> Expression:
+    """a * b as one addition for each bit of b, which costs fewer cells than its share of a hard multiplier when b is
+    narrow, and sits where it is needed."""
+    weighted = [select(bits(b, i, 1), shift_left(a, i), constant(0)) for i in range(b.bits)]
+    total = subtract(tree(weighted[:-1]), weighted[-1]) if b.signed else tree(weighted)
+    ends = [p * q for p in (a.low, a.high) for q in (b.low, b.high)]
+    return Expression(total.kind, total.operands, min(ends), max(ends), total.value, total.name, total.width)
+
+
 def signed_digits(value: int) -> list[tuple[int, int]]:
     """Canonical signed digits of an integer: (sign, exponent), no two exponents adjacent (Reitwiesner 1960)."""
     digits, exponent = [], 0
@@ -283,9 +292,12 @@ def _value(e: Expression, o: list[Array], environment: Mapping[str, Array]) -> A
 
 
 def delay(e: Expression) -> int:
-    """Pipeline registers behind this expression. Constant shifts and bit fields are wiring; a hard multiplier sits far
-    from the logic it feeds, so that its product gets a register at either end of the way; all else gets one."""
+    """Pipeline registers behind this expression. Constant shifts and bit fields are wiring, and a choice between a value
+    and zero is part of the adder behind it; a hard multiplier sits far from the logic it feeds, so that its product gets
+    a register at either end of the way; all else gets one."""
     match e.kind:
+        case Kind.SELECT if is_constant(e.operands[2]) and e.operands[2].value == 0:
+            return 0
         case Kind.VARIABLE | Kind.CONSTANT | Kind.SHIFT_LEFT | Kind.SHIFT_RIGHT | Kind.BITS:
             return 0
         case Kind.MULTIPLY:

@@ -13,10 +13,11 @@ from integer_networks import convolutional
 
 from backends.verilog import VERILOG
 from irc.pipeline.step import Context
-from irc.types import PowerOfTwo
+from irc.types import Integer, PowerOfTwo
 from passes.hardware.parallelize import Parallelize
 from passes.lower.dataflow import LowerDataflow
 
+S8 = Integer(True, 8)
 pytestmark = pytest.mark.slow
 
 
@@ -27,9 +28,9 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def synthesised(folder: Path, script: str, multipliers: int, form: PowerOfTwo | None = None) -> dict[str, int]:
+def synthesised(folder: Path, script: str, multipliers: int, form: Integer | PowerOfTwo = S8) -> dict[str, int]:
     """Cell counts after `script`, run on a small network."""
-    integers = convolutional(1) if form is None else convolutional(1, form)
+    integers = convolutional(1, form)
     graph = Parallelize(multipliers=multipliers).run(LowerDataflow().run(integers, Context()), Context())
     for name, content in VERILOG.emit(graph).items():
         (folder / name).write_text(str(content))
@@ -54,4 +55,10 @@ def test_products_become_hard_multipliers_and_roms_block_memory_or_lut(folder):
 def test_layers_of_powers_of_two_have_adders_and_no_multiplier(folder):
     layers = " ".join(f"net_{layer}/t:$mul" for layer in ("c1", "c2", "f"))
     cells = synthesised(folder, f"hierarchy -top net; proc; select -assert-none {layers}", 24, PowerOfTwo(2, 3))
+    assert cells["$add"] > 0
+
+
+def test_narrow_layers_are_built_from_adders(folder):
+    layers = " ".join(f"net_{layer}/t:$mul" for layer in ("c1", "c2", "f"))
+    cells = synthesised(folder, f"hierarchy -top net; proc; select -assert-none {layers}", 24, Integer(True, 5))
     assert cells["$add"] > 0

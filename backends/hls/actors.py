@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from backends.hls.dot import emit_matvec
+from backends.hls.dot import emit_depthwise, emit_matvec
 from backends.hls.elementwise import emit_map, emit_threshold
 from backends.hls.site import Code, Feed, Site
 from backends.hls.statements import PIPELINE, UNROLL, Lines, counter, index, loop, partition
 from backends.hls.storage import INT32, computed_type, converted, stored_type
 from backends.hls.windows import each_position, element, emit_window, gather, position
 from irc.operation import Op
+from irc.ops.depthwise import Depthwise
 from irc.ops.matvec import MatVec
 from irc.ops.routing import Fork, StreamConcat, Width
+from irc.ops.stream_add import StreamAdd
 from irc.ops.stream_map import MapAdd, MapClip, MapScale, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
@@ -94,6 +96,17 @@ def _part(site: Site, name: str, feed: Feed, channels: int, offset: int) -> Line
     return loop("channel", channels // lanes, loop("lane", lanes, [copy], UNROLL), PIPELINE)
 
 
+def emit_stream_add(site: Site) -> Code:
+    """Two arrays in the same order, element by element."""
+    lanes, size = site.feed.stream.lanes, site.feed.buffer.size
+    at = index((counter("element", size // lanes), lanes), (counter("lane", lanes), 1))
+    forms = [feed.stream.format for feed in site.feeds]
+    work = computed_type(sum(f.minimum for f in forms), sum(f.maximum for f in forms))
+    terms = [converted(f"{x}[{at}]", feed.buffer.type, work) for x, feed in zip(site.inputs(), site.feeds, strict=True)]
+    store = site.store(at, f"({' + '.join(terms)})", work)
+    return Code(loop("element", size // lanes, loop("lane", lanes, [store], UNROLL), PIPELINE))
+
+
 def emit_copy(site: Site) -> Code:
     """The same values in one or more further arrays: each array of the program has one reader."""
     lanes, size = site.feed.stream.lanes, site.feed.buffer.size
@@ -115,6 +128,8 @@ EMITTERS: dict[type[Op], Emitter] = {
     StreamArgMax: emit_argmax,
     Embed: emit_embed,
     StreamConcat: emit_concat,
+    StreamAdd: emit_stream_add,
+    Depthwise: emit_depthwise,
     Fork: emit_copy,
     Width: emit_copy,  # only where it cannot be left out: from an input of the program to an output
 }

@@ -50,6 +50,34 @@ def _folded(site: Site, op: MatVec) -> Code:
     return Code([*tables, *nest], [*_shift_product(site, rom, work), *gather(site)])
 
 
+def emit_depthwise(site: Site) -> Code:
+    """Windows of a block of channels: for each lane a sum over the taps, with the weights of its channel."""
+    rom, stream = site.roms[site.node.operands[1]], site.feed.stream
+    channels, taps = rom.constant.type.shape
+    lanes, blocks = stream.lanes, channels // stream.lanes
+    work, tap, lane = accumulator_type(stream.format, rom.constant), counter("tap", taps), counter("lane", lanes)
+    block = "0" if blocks == 1 else "block" if site.feed.window else f"{position(site.feed)} % {blocks}"
+    head = [f"const int32_t channels = ({block}) * {lanes};", f"{work} sum[{lanes}];", *partition("sum", lanes)]
+    body = loop("lane", lanes, [f"sum[{lane}] = 0;"], UNROLL)
+    weight = f"{rom.name}[{index(('channels', 1), (lane, 1))}][{tap}]"
+    step = _term(site, rom, work, index((tap, lanes), (lane, 1)), weight)
+    body += loop("tap", taps, loop("lane", lanes, [*step[0], f"sum[{lane}] += {step[1]};"], UNROLL), PIPELINE)
+    place = index((position(site.feed), lanes), (lane, 1))
+    body += loop("lane", lanes, [site.store(place, f"sum[{lane}]", work)], UNROLL)
+    return Code([*partition(rom.name, lanes), *each_position(site, [*head, *body])],
+                [*_shift_product(site, rom, work), *gather(site)])
+
+
+def _term(site: Site, rom: Rom, work: str, at: str, weight: str) -> tuple[Lines, str]:
+    """The declaration of element `a` of the input, and its product with a weight."""
+    form = site.feed.stream.format
+    shifts = isinstance(rom.constant.type.format, PowerOfTwo)
+    kind = computed_type(form.minimum, form.maximum) if shifts else work
+    weight = converted(weight, stored_type(rom.format), _code_type(rom) if shifts else work)
+    read = f"const {kind} a = {converted(element(site.feed, at), stored_type(form), kind)};"
+    return [read], f"{site.name}_product(a, {weight})" if shifts else f"a * {weight}"
+
+
 def _when(here: bool) -> Lines:
     return [PIPELINE] if here else []
 
@@ -57,15 +85,10 @@ def _when(here: bool) -> Lines:
 def _products(site: Site, op: MatVec, work: str, row: str) -> Lines:
     """One trip: every element read once, multiplied by its weight in each of the PE rows."""
     rom, stream = site.roms[site.node.operands[1]], site.feed.stream
-    shifts = isinstance(rom.constant.type.format, PowerOfTwo)
     column = index((counter("fold", stream.blocks), stream.lanes), (counter("lane", stream.lanes), 1))
-    weight = f"{rom.name}[{row}][{column}]"
-    kind = computed_type(stream.format.minimum, stream.format.maximum) if shifts else work
-    weight = converted(weight, stored_type(rom.format), _code_type(rom) if shifts else work)
-    term = f"{site.name}_product(a, {weight})" if shifts else f"a * {weight}"
+    read, term = _term(site, rom, work, column, f"{rom.name}[{row}][{column}]")
     multiply = loop("unit", op.pe, [f"sum[{counter('unit', op.pe)}] += {term};"], UNROLL)
-    read = f"const {kind} a = {converted(element(site.feed, column), stored_type(stream.format), kind)};"
-    return loop("lane", stream.lanes, [read, *multiply], UNROLL)
+    return loop("lane", stream.lanes, [*read, *multiply], UNROLL)
 
 
 def _code_type(rom: Rom) -> str:

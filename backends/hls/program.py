@@ -12,6 +12,7 @@ from backends.hls.storage import Buffer, Rom, stored_type
 from backends.hls.windows import is_identity
 from irc.actor import stream
 from irc.graph import Constant, Graph, Node, Port
+from irc.ops.depthwise import Depthwise
 from irc.ops.matvec import MatVec
 from irc.ops.routing import Fork, Width
 from irc.ops.stream_map import Map, MapThreshold
@@ -76,7 +77,7 @@ def fused(graph: Graph, node: Node) -> bool:
     if not isinstance(node.op, Window) or len(users) != 1 or graph.is_output(node.name):
         return False
     x = stream(graph, node.name)
-    return isinstance(users[0].op, MatVec | Reduce) and grouping(users[0], x).elements == x.elements
+    return isinstance(users[0].op, MatVec | Reduce | Depthwise) and grouping(users[0], x).elements == x.elements
 
 
 def reads_table(node: Node, constant: Constant) -> bool:

@@ -12,8 +12,10 @@ import numpy as np
 from irc.actor import rom_operands, stream, stream_operands
 from irc.graph import Constant, Graph, Node
 from irc.operation import Op
+from irc.ops.depthwise import Depthwise
 from irc.ops.matvec import MatVec
 from irc.ops.routing import Fork, StreamConcat, Width
+from irc.ops.stream_add import StreamAdd
 from irc.ops.stream_map import MapAdd, MapClip, MapScale, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
@@ -92,6 +94,19 @@ def matvec(op: MatVec, site: Site) -> Sequence[str]:
     return doc, f"return {x} @ {weight}.T"
 
 
+def depthwise(op: Depthwise, site: Site) -> Sequence[str]:
+    x, (channels, taps), lanes = site.reads[0], site.roms[0].type.shape, site.types[0].lanes
+    return (f"A dot product of {taps} taps for each of {channels} channels.",
+            f"blocks = {x}.reshape(len({x}), -1, {channels // lanes}, {taps}, {lanes})",
+            f"weight = {site.rom(0)}.reshape(-1, {lanes}, {taps}).swapaxes(1, 2)",
+            f"return (blocks * weight).sum(axis=3).reshape(len({x}), -1, {channels})")
+
+
+def stream_add(op: StreamAdd, site: Site) -> Sequence[str]:
+    a, b = (f"{x}.reshape(len({x}), -1, {op.channels})" for x in site.reads)
+    return f"Sum of two maps of {op.channels} channels.", f"return {a} + {b}"
+
+
 def map_add(op: MapAdd, site: Site) -> Sequence[str]:
     return f"Adds the constants of {op.channels} channels.", f"return {site.grouped(op.channels)} + {site.rom(0)}"
 
@@ -150,5 +165,5 @@ def width(op: Width, site: Site) -> Sequence[str]:
 WRITERS: dict[type[Op], Writer] = {
     Window: window, MatVec: matvec, MapAdd: map_add, MapClip: map_clip, MapScale: map_scale,
     MapThreshold: map_threshold, Reduce: reduce, StreamArgMax: argmax, Embed: embed, Fork: fork,
-    StreamConcat: concat, Width: width,
+    StreamConcat: concat, Width: width, Depthwise: depthwise, StreamAdd: stream_add,
 }

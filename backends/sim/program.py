@@ -23,8 +23,8 @@ from irc.types import Array, IntArray, StreamType, TensorType
 ELEMENTS_AT_ONCE = 1 << 22  # of all channels together; more samples at once would only take more memory
 
 # what the functions written here use besides the names of the two modules copied
-OWN_NAMES = ("DATA", "archive", "channels", "compute", "counts", "design", "network", "pixels", "scaled", "sums",
-             "thresholds", "windows")
+OWN_NAMES = ("DATA", "archive", "blocks", "channels", "compute", "counts", "design", "network", "pixels", "scaled",
+             "sums", "thresholds", "weight", "windows")
 
 HEADER = '''\
 """Cycle-exact simulator of {name}. It needs this file, weights.npz beside it, and NumPy.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from backends.verilog import residual as _residual  # noqa: F401 (enters its emitters)
 from backends.verilog import window as _window  # noqa: F401 (enters its emitter)
 from backends.verilog.actors import EMITTERS
 from backends.verilog.channels import CHANNELS

@@ -69,9 +69,9 @@ def matvec(site: Site, op: MatVec) -> Emitted:
     signals, files = _matvec_operands(site, m, op, folds, groups, form)
     pipe = Pipeline(m, dots, signals)
     if folds > 1:
-        sums = _accumulated(m, pipe, op.read_latency(x, weight), y.format, folds)
+        sums = accumulated(m, pipe, op.read_latency(x, weight), y.format, folds)
     else:
-        sums = _resized(m, pipe, dots, y.format)
+        sums = resized(m, pipe, dots, y.format)
     m.assign("y0_data", joined(sums))
     return m, files
 
@@ -95,7 +95,7 @@ def _matvec_operands(site: Site, m: Module, op: MatVec, folds: int, groups: int,
     return signals, files
 
 
-def _accumulated(m: Module, pipe: Pipeline, read: int, form: Integer, folds: int) -> list[str]:
+def accumulated(m: Module, pipe: Pipeline, read: int, form: Integer, folds: int) -> list[str]:
     """One accumulator a row; the first column group of a vector overwrites it."""
     m.wire("first", 1, f"column == {state(folds, 0)}")
     started = delay_bit(m, "go", read + pipe.depth, "started")
@@ -111,7 +111,7 @@ def _accumulated(m: Module, pipe: Pipeline, read: int, form: Integer, folds: int
     return sums
 
 
-def _resized(m: Module, pipe: Pipeline, roots: list[Expression], form: Integer) -> list[str]:
+def resized(m: Module, pipe: Pipeline, roots: list[Expression], form: Integer) -> list[str]:
     """Results at the width of the channel, which range analysis may have made narrower than intervals tell."""
     out = []
     for i, (root, signal) in enumerate(zip(roots, pipe.results(), strict=True)):
@@ -140,7 +140,7 @@ def element_wise(site: Site, op: Map) -> Emitted:
             files |= rom(m, f"p{k}_word", site.rom_files[k], fields, bits, "block")
             signals |= _fields(m, f"p{k}_word", names, bits)
     pipe = Pipeline(m, roots, signals)
-    m.assign("y0_data", joined(_resized(m, pipe, roots, y.format)))
+    m.assign("y0_data", joined(resized(m, pipe, roots, y.format)))
     return m, files
 
 

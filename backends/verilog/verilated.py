@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,29 +73,58 @@ def _call(command: Sequence[str], folder: Path, what: str, environment: Mapping[
 
 
 def _build(folder: Path, graph: Graph, names: Names, scratch: Path) -> Path:
-    """Verilate, then compile design, runtime and harness as one unit."""
-    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
-    if compiler is None:
-        raise error("E601", "there is no C++ compiler", remedy="install g++ (Debian: apt-get install g++)")
-    harness = _harness(graph, names)
-    sources = sources_of(folder)
+    """Verilate, then compile design and harness as one unit."""
+    harness, sources = _harness(graph, names), sources_of(folder)
     design = "".join((folder / source).read_text() for source in sources)
     program = scratch / f"verilated_{hashlib.sha256((design + harness).encode()).hexdigest()[:16]}"
     if program.exists():
         return program
-    root, made = verilator_root(), scratch / "verilated"
+    root, made, compile_ = verilator_root(), scratch / "verilated", _compiler()
     scratch.mkdir(parents=True, exist_ok=True)
     _call([str(root / "bin" / "verilator_bin"), "--cc", "-O3", "-Wno-fatal", "--x-assign", "fast", "--x-initial",
            "fast", "--noassert", "-DIRC_TRACE", "--prefix", "design", "--top-module", names.top, "--Mdir", str(made),
            *sources], folder, "Verilator", _environment(root))
     (made / "harness.cpp").write_text(harness)
     unit = [f'#include "{p.name}"' for p in sorted(made.glob("design*.cpp"))]
-    runtime = [f'#include "{root / "include" / f"{n}.cpp"}"' for n in ("verilated", "verilated_threads")]
-    (made / "all.cpp").write_text("\n".join([*unit, *runtime, '#include "harness.cpp"', ""]))
-    _call([compiler, "-std=c++17", "-O1", "-DVL_TIME_CONTEXT", "-I", str(root / "include"), "-I",
-           str(root / "include" / "vltstd"), "-I", str(made), "-o", str(program), str(made / "all.cpp"), "-pthread"],
-          folder, "compiling the verilated design")
+    (made / "all.cpp").write_text("\n".join([*unit, '#include "harness.cpp"', ""]))
+    _call([*compile_, "-I", str(made), "-o", str(program), str(made / "all.cpp"), str(_runtime(root, compile_, scratch)),
+           "-pthread"], folder, "compiling the verilated design")
     return program
+
+
+def _compiler() -> list[str]:
+    """The C++ compiler and the flags that design and runtime share, or E601."""
+    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    if compiler is None:
+        raise error("E601", "there is no C++ compiler", remedy="install g++ (Debian: apt-get install g++)")
+    include = verilator_root() / "include"
+    return [compiler, "-std=c++17", "-O1", "-DVL_TIME_CONTEXT", "-I", str(include), "-I", str(include / "vltstd")]
+
+
+def _runtime(root: Path, compile_: Sequence[str], scratch: Path) -> Path:
+    """Verilator's own runtime as an object file: the same for every design, so compiled once and kept in the user's
+    cache folder (in `scratch` where there is none to write to)."""
+    sources = [root / "include" / f"{name}.cpp" for name in ("verilated", "verilated_threads")]
+    text = "".join(f'#include "{source}"\n' for source in sources)
+    key = hashlib.sha256(" ".join([*compile_, text, str(sources[0].stat().st_mtime_ns)]).encode()).hexdigest()[:16]
+    cache = _writable(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc") or scratch
+    kept = cache / f"verilated_runtime_{key}.o"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            unit, made = Path(folder) / "runtime.cpp", Path(folder) / "runtime.o"
+            unit.write_text(text)
+            _call([*compile_, "-c", str(unit), "-o", str(made)], cache, "compiling the Verilator runtime")
+            made.replace(kept)
+    return kept
+
+
+def _writable(folder: Path) -> Path | None:
+    """`folder`, made if need be; None when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _words(bits: int) -> int:

@@ -15,6 +15,15 @@ from irc.ops.linear import exact_product, product_format
 from irc.rom import is_banked
 from irc.types import Array, Float, Integer, PowerOfTwo, StreamType, TensorType
 
+NARROW = 40  # bits of one operand times bits of the other up to which a product is built from adders
+
+
+def layer_product(a: ex.Expression, weight: ex.Expression, form: Integer | PowerOfTwo) -> ex.Expression:
+    """`product`, with adders in place of a hard multiplier where both operands are narrow."""
+    if isinstance(form, PowerOfTwo) or ex.is_constant(weight) or a.bits * weight.bits > NARROW:
+        return product(a, weight, form)
+    return ex.multiply_bitwise(a, weight) if weight.bits <= a.bits else ex.multiply_bitwise(weight, a)
+
 
 def product(a: ex.Expression, weight: ex.Expression, form: Integer | PowerOfTwo) -> ex.Expression:
     """a * weight: shifts for a power-of-two format, a multiplier or (constant weight) shift-and-add otherwise."""
@@ -60,7 +69,7 @@ class MatVec(Actor):
         inputs = [ex.variable(f"x{i}", x.format.minimum, x.format.maximum) for i in range(x.lanes)]
         form = cast(Integer | PowerOfTwo, weight.type.format)
         if not self.wired:
-            return [ex.tree([product(a, weight_variable(f"w{p}_{i}", form), form) for i, a in enumerate(inputs)])
+            return [ex.tree([layer_product(a, weight_variable(f"w{p}_{i}", form), form) for i, a in enumerate(inputs)])
                     for p in range(self.pe)]
         shared: dict[tuple[int, int], ex.Expression] = {}
         return [_wired_dot(inputs, row, shared) for row in weight.data.tolist()]
