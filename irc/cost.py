@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from irc.actor import node_firings, rom_operands, stream_operands
 from irc.dataflow.timing import Timing, simulate_timing
 from irc.graph import Constant, Graph, Node
+from irc.ops.depthwise import Depthwise
 from irc.ops.linear import Conv, MatMul
 from irc.ops.matvec import MatVec
 from irc.ops.quantization import Dequantize
@@ -65,7 +66,7 @@ def macs(graph: Graph, node: Node) -> int:
             return made.size * math.prod(graph.tensor(node.operands[1]).shape[1:])
         case MatMul(), TensorType() as made:
             return made.size * graph.tensor(node.operands[0]).shape[-1]
-        case MatVec(), StreamType() as made:
+        case MatVec() | Depthwise(), StreamType() as made:
             return made.positions * graph.tensor(node.operands[1]).size
         case _:
             return 0

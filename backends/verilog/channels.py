@@ -130,11 +130,13 @@ module irc_line_buffer #(
             (* no_rw_check *)
             reg [WIDTH-1:0] memory [0:(1<<BITS)-1];
             reg [WIDTH-1:0] word;
+            reg [WIDTH-1:0] held;  // block memory is slow to answer and may be far away
             always @(posedge clk) begin
                 if (push) memory[tail] <= data;
                 word <= memory[x_address[port*BITS +: BITS]];
+                held <= word;
             end
-            assign x_data[port*WIDTH +: WIDTH] = word;
+            assign x_data[port*WIDTH +: WIDTH] = held;
         end
     endgenerate
 endmodule

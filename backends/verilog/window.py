@@ -238,7 +238,7 @@ def _outputs(m: Module, site: Site, op: Window, ports: Sequence[Tap], inside: Se
         if inner != ALWAYS:
             late = delayed.setdefault(inner, "")
             if not late:
-                late = delayed[inner] = delay_bit(m, inner, 2, f"inside{j}_z")
+                late = delayed[inner] = delay_bit(m, inner, 3, f"inside{j}_z")
             word = f"({late} ? {word} : {padding})"
         parts.append(word)
     m.body.append(f"reg {span(y.width)}tapped;")

@@ -22,8 +22,10 @@ from irc.actor import Actor, node_firings, stream
 from irc.dataflow.depths import with_depths
 from irc.diagnostics import error
 from irc.graph import Constant, Graph, Node
+from irc.ops.depthwise import Depthwise
 from irc.ops.matvec import MatVec
 from irc.ops.routing import Fork, StreamConcat, Width
+from irc.ops.stream_add import StreamAdd
 from irc.ops.stream_map import Map, MapScale
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
@@ -60,7 +62,7 @@ def multipliers(graph: Graph, node: Node) -> int:
     """Products a cycle of an actor: PE times SIMD of a layer, lanes of a scaling."""
     if isinstance(node.op, MatVec):
         return node.op.pe * stream(graph, node.operands[0]).lanes
-    return stream(graph, node.name).lanes if isinstance(node.op, MapScale) else 0
+    return stream(graph, node.name).lanes if isinstance(node.op, MapScale | Depthwise) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,26 @@ def cheapest(choices: Iterable[Choice], target: int, have: int) -> Choice:
     return min(found, key=lambda c: (c.firings, c.area))
 
 
-def _layers(graph: Graph) -> Iterator[tuple[Window, int]]:
+def _layers(graph: Graph) -> Iterator[Iterable[Choice]]:
+    """The foldings of every layer that multiplies."""
     for node in graph.nodes:
-        if isinstance(node.op, MatVec):
+        if isinstance(node.op, MatVec | Depthwise):
             window = graph.producers[node.operands[0]].op
             assert isinstance(window, Window)
-            yield window, graph.constants[node.operands[1]].data.shape[0]
+            rows, columns = graph.constants[node.operands[1]].data.shape
+            yield foldings(window, rows) if isinstance(node.op, MatVec) else blocks(window, columns)
+
+
+def blocks(window: Window, taps: int) -> Iterator[Choice]:
+    """Every folding of a depthwise layer: a multiplier and an accumulator a lane."""
+    pixels = math.prod(window.output_size)
+    for lanes in divisors(window.channels):
+        yield Choice(lanes, 1, 1, pixels * taps * (window.channels // lanes), 6 * lanes)
 
 
 def _within_budget(graph: Graph, budget: int) -> int:
     """The smallest interval whose cheapest foldings need at most `budget` multipliers (bisection: cost is monotone)."""
-    tables = [_table(foldings(*layer)) for layer in _layers(graph)]
+    tables = [_table(layer) for layer in _layers(graph)]
     low, high = 1, max((int(table[0].max()) for table in tables), default=1)
     least = sum(int(cost[firings <= high].min()) for firings, cost in tables)
     if least > budget:
@@ -169,7 +180,7 @@ class _Folding:
             return self._choice(node, have).lanes
         if isinstance(op, Window):
             return self._lanes(op.channels, math.prod(op.output_size) * math.prod(op.kernel), have)
-        if isinstance(op, Map | Reduce):
+        if isinstance(op, Map | Reduce | StreamAdd):
             x = stream(self.graph, node.operands[0])
             return self._lanes(op.channels, x.positions * x.elements // op.channels, have)
         return 1 if isinstance(op, StreamArgMax) else have
@@ -209,6 +220,9 @@ class _Folding:
                 op = replace(op, channels=self._width(operands[0]))
             case Map() | Reduce() | StreamArgMax():
                 operands[0] = self._convert(operands[0], self._wanted(node, self._width(operands[0])))
+            case StreamAdd():
+                lanes = self._wanted(node, self._width(operands[0]))
+                operands = [self._convert(o, lanes) for o in operands]
             case StreamConcat():
                 lanes = self._concat_lanes(op, operands)
                 operands = [self._convert(o, lanes) for o in operands]

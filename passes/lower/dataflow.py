@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -21,13 +21,15 @@ from irc.dataflow.depths import with_depths
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.graph import Constant, Graph, Node, Port
 from irc.operation import Op
-from irc.ops.elementwise import Add, Clip, Relu, Sub
+from irc.ops.depthwise import Depthwise
+from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.matvec import MatVec
-from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
+from irc.ops.pooling import ArgMax, MaxPool, ReduceMax, ReduceSum
 from irc.ops.quantization import MultiplyShift, Threshold
 from irc.ops.routing import Fork, StreamConcat
 from irc.ops.shape import Concat, Gather, Reshape, Transpose
+from irc.ops.stream_add import StreamAdd
 from irc.ops.stream_map import Map, MapAdd, MapClip, MapScale, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
@@ -234,15 +236,41 @@ def _window(low: _Lowering, layout: Layout, kernel: Sequence[int], op: Conv | Ma
 @_lowers(Conv)
 def _conv(low: _Lowering, node: Node, op: Conv) -> None:
     layout, weight = low.layout(node.operands[0]), low.rom(node.operands[1])
-    if op.group != 1 or len(node.operands) > 2:
-        raise low.refuse("hardware takes an ungrouped convolution with its bias behind it",
+    if len(node.operands) > 2:
+        raise low.refuse("hardware takes a convolution with its bias behind it",
                          "lower with the `integer` pass, which splits the bias off")
     rows, taps = weight.data.shape[0], weight.data.shape[2:]
+    if op.group == rows == layout.shape[1] > 1:
+        _depthwise(low, node, op, layout, weight)
+        return
     window = _window(low, layout, taps, op, op.pad_value, repeat=rows)
-    flat = np.moveaxis(weight.data, 1, -1).reshape(rows, -1)
+    flat = np.moveaxis(_ungrouped(weight.data, op.group), 1, -1).reshape(rows, -1)
     rom = low.constant(weight.name, TensorType(weight.type.format, flat.shape), flat)
     patches = low.emit(f"{node.name}_window", window, [layout.channel])
     channel = low.emit(node.name, MatVec(), [patches, rom], low.format(node))
+    shape = low.graph.tensor(node.name).shape
+    low.place(node, channel, _raster(shape).transpose(channels_last(len(shape))))
+
+
+def _ungrouped(weight: IntArray, groups: int) -> IntArray:
+    """The weight [O, C, ...] of the same convolution without groups: zeros where there was no connection. It costs as
+    many multiplications as if there were no groups; only depthwise convolutions have an actor of their own."""
+    rows, inner = weight.shape[:2]
+    if groups == 1:
+        return weight
+    dense = np.zeros((groups, rows // groups, groups, inner, *weight.shape[2:]), weight.dtype)
+    each = np.arange(groups)
+    dense[each, :, each] = weight.reshape(groups, rows // groups, *weight.shape[1:])
+    return dense.reshape(rows, groups * inner, *weight.shape[2:])
+
+
+def _depthwise(low: _Lowering, node: Node, op: Conv, layout: Layout, weight: Constant) -> None:
+    """A filter for each channel: windows in blocks of channels, as for pooling."""
+    window = _window(low, layout, weight.data.shape[2:], op, op.pad_value, block=1)
+    flat = weight.data.reshape(len(weight.data), -1)
+    rom = low.constant(weight.name, TensorType(weight.type.format, flat.shape), flat)
+    patches = low.emit(f"{node.name}_window", window, [layout.channel])
+    channel = low.emit(node.name, Depthwise(), [patches, rom], low.format(node))
     shape = low.graph.tensor(node.name).shape
     low.place(node, channel, _raster(shape).transpose(channels_last(len(shape))))
 
@@ -278,14 +306,23 @@ def _max_pool(low: _Lowering, node: Node, op: MaxPool) -> None:
 
 @_lowers(ReduceMax)
 def _reduce_max(low: _Lowering, node: Node, op: ReduceMax) -> None:
+    _reduce(low, node, op.axes, "max")
+
+
+@_lowers(ReduceSum)
+def _reduce_sum(low: _Lowering, node: Node, op: ReduceSum) -> None:
+    _reduce(low, node, op.axes, "sum")
+
+
+def _reduce(low: _Lowering, node: Node, axes: Sequence[int], function: Literal["max", "sum"]) -> None:
     layout = low.layout(node.operands[0])
-    kept = tuple(1 if i in op.axes else n for i, n in enumerate(layout.shape))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(layout.shape))
     target = np.broadcast_to(_raster(kept), layout.shape).ravel()[layout.order]
     channels = int(np.prod(kept))
     rows = target.reshape(-1, channels)
     if (rows != rows[:1]).any():
         raise low.refuse("the reduced axes do not travel outermost", "remove the transpose before it")
-    channel = low.emit(node.name, Reduce(len(rows), channels), [layout.channel], low.format(node))
+    channel = low.emit(node.name, Reduce(len(rows), channels, function), [layout.channel], low.format(node))
     low.place(node, channel, rows[0])
 
 
@@ -359,8 +396,32 @@ def _on_axis(layout: Layout, value: Array, axis: int) -> Array:
 
 @_lowers(Add)
 def _add(low: _Lowering, node: Node, op: Add) -> None:
+    if not any(o in low.graph.constants for o in node.operands):
+        _add_streams(low, node)
+        return
     streamed, constant = node.operands if node.operands[1] in low.graph.constants else node.operands[::-1]
     _add_constant(low, node, streamed, low.rom(constant), 1)
+
+
+def _add_streams(low: _Lowering, node: Node) -> None:
+    a, b = (low.layout(o) for o in node.operands)
+    if a.shape != b.shape or not np.array_equal(a.order, b.order):
+        raise low.refuse("the operands do not arrive in the same order",
+                         "remove the broadcast, transpose or reshape before it")
+    channels = low.stream(a.channel).elements
+    channel = low.emit(node.name, StreamAdd(channels), [a.channel, b.channel], low.format(node))
+    low.place(node, channel, a.order)
+
+
+@_lowers(Mul)
+def _mul(low: _Lowering, node: Node, op: Mul) -> None:
+    """A constant factor is a requantization without a shift."""
+    streamed, constant = node.operands if node.operands[1] in low.graph.constants else node.operands[::-1]
+    layout, rom = low.layout(streamed), low.rom(constant)
+    value = rom.data.reshape((1,) * (len(layout.shape) - rom.data.ndim) + rom.data.shape)
+    zero = np.zeros((1,) * len(layout.shape), np.int64)
+    none = Constant(f"{rom.name}_none", TensorType(Integer(False, 1), zero.shape), zero)
+    _map(low, node, layout, lambda channels: MapScale(channels, low.format(node), 0), [(rom, value), (none, zero)])
 
 
 @_lowers(Sub)
