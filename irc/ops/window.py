@@ -130,8 +130,8 @@ class Window(Actor):
             needs = np.repeat(self.pixel_needs(blocks), steps)
             releases = np.repeat(np.concatenate(([0], done[:-1])), steps)
             releases[steps - 1 :: steps] = done
-        # address, line buffer read, choice between tap and padding
-        return Firings(count, (needs,), (releases,), (ramp,), latency=3)
+        # address, line buffer read, register, choice between tap and padding
+        return Firings(count, (needs,), (releases,), (ramp,), latency=4)
 
     def _token_by_token(self, blocks: int, tokens: int) -> tuple[IntArray, IntArray]:
         seen = np.arange(1, tokens + 1, dtype=np.int64).reshape(-1, 1, blocks)  # [positions, passes, blocks]
