@@ -95,6 +95,12 @@ class Call:
             return cast(T, value.decode("utf-8", "replace"))
         return cast(T, tuple(value) if isinstance(default, tuple) else value)
 
+    def strings(self, name: str) -> tuple[str, ...]:
+        """An attribute of several texts; none when it is left out."""
+        self.asked.add(name)
+        found = self._find(name)
+        return () if found is None else tuple(text.decode("utf-8", "replace") for text in found.strings)
+
     def tensor(self, name: str) -> tuple[Format, Array] | None:
         """A tensor attribute, decoded."""
         self.asked.add(name)

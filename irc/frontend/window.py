@@ -11,13 +11,14 @@ from irc.frontend.call import Call
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sliding window with explicit pads: begins of all axes, then ends. `grown` when ceil_mode added to the ends."""
+    """A sliding window with explicit pads: begins of all axes, then ends; `extra` is what ceil_mode added
+    to the ends."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     pads: tuple[int, ...]
     dilations: tuple[int, ...]
-    grown: bool = False
+    extra: tuple[int, ...]
 
 
 def window(call: Call, kernel: tuple[int, ...]) -> Window:
@@ -25,17 +26,18 @@ def window(call: Call, kernel: tuple[int, ...]) -> Window:
     sizes, rank = call.shape()[2:], len(kernel)
     if not 1 <= rank <= 3 or len(sizes) != rank:
         raise call.refusal(f"a window of {rank} axes over {len(sizes)} spatial axes; 1 to 3 are supported")
-    strides = _per_axis(call, "strides", rank)
-    dilations = _per_axis(call, "dilations", rank)
+    strides = per_axis(call, "strides", rank)
+    dilations = per_axis(call, "dilations", rank)
     if min(kernel) < 1:
         raise call.refusal(f"the kernel {list(kernel)} is empty")
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     pads = _pads(call, sizes, reach, strides)
     ends = _ceil_ends(sizes, reach, strides, pads) if call.attribute("ceil_mode", 0) else pads[rank:]
-    return Window(kernel, strides, (*pads[:rank], *ends), dilations, ends != pads[rank:])
+    extra = tuple(end - given for end, given in zip(ends, pads[rank:], strict=True))
+    return Window(kernel, strides, (*pads[:rank], *ends), dilations, extra)
 
 
-def _per_axis(call: Call, name: str, rank: int) -> tuple[int, ...]:
+def per_axis(call: Call, name: str, rank: int) -> tuple[int, ...]:
     values = call.attribute(name, (1,) * rank)
     if len(values) != rank or min(values) < 1:
         raise call.refusal(f"{name} {list(values)} does not fit {rank} spatial axes")

@@ -9,8 +9,8 @@ import numpy as np
 from irc.frontend.call import Call
 from irc.frontend.integers import fitted
 from irc.frontend.table import operator
-from irc.ops.bits import WIDEST, Modulo
-from irc.ops.comparison import Equal, Where
+from irc.ops.bits import WIDEST, BitwiseAnd, Modulo, Truncate
+from irc.ops.comparison import Equal, Less, LessOrEqual, Where
 from irc.ops.contraction import BroadcastTo
 from irc.ops.elementwise import Add
 from irc.ops.index import GatherElements, GatherND, Reduction, ScatterElements, ScatterND, TopK
@@ -69,20 +69,30 @@ def _top_k(call: Call, k: int) -> tuple[str, ...]:
 @operator("OneHot")
 def one_hot(call: Call) -> str:
     """on where the place along the new axis is the index, off elsewhere."""
-    depth, values = call.integers(1), call.operand(2)
-    if depth is None or len(depth) != 1 or depth[0] < 1:
+    given, values = cast(Array, call.constant(1)), call.operand(2)
+    if given.size != 1 or given.item() < 1:
         raise call.refusal("the depth is not one positive number")
+    depth = int(given.item())
     rank = len(call.shape()) + 1
     axis = call.axis(call.attribute("axis", -1), rank)
     shape = call.shape()
-    size = call.make(np.int64(depth[0]), WIDEST, "depth")
-    indices = call.emit(Modulo(), call.operand(0), size, part="place")  # -1 is the last
+    size = call.make(np.int64(depth), WIDEST, "depth")
+    whole = call.operand(0) if not call.is_real() else call.emit(Truncate(WIDEST), call.operand(0), part="whole")
+    indices = call.emit(Where(), _within(call, whole, depth), call.emit(Modulo(), whole, size, part="place"),
+                        call.make(np.int64(-1), WIDEST, "nowhere"), part="index")
     spread = call.emit(Reshape((*shape[:axis], 1, *shape[axis:])), indices, part="spread")
-    places = call.make(np.arange(depth[0]).reshape(-1, *(1,) * (rank - axis - 1)), WIDEST, "places")
+    places = call.make(np.arange(depth).reshape(-1, *(1,) * (rank - axis - 1)), WIDEST, "places")
     at = call.emit(Equal(), spread, places, part="at")
     off, on = (call.emit(Gather(0), values, call.make(np.int64(i), WIDEST, "which"), part=part)
                for i, part in enumerate(("off", "on")))
     return call.emit(Where(), at, on, off)
+
+
+def _within(call: Call, index: str, depth: int) -> str:
+    """Whether an index is one of -depth to depth - 1; others are nowhere on."""
+    low = call.emit(LessOrEqual(), call.make(np.int64(-depth), WIDEST, "lowest"), index, part="above")
+    high = call.emit(Less(), index, call.make(np.int64(depth), WIDEST, "end"), part="below")
+    return call.emit(BitwiseAnd(), low, high, part="within")
 
 
 @operator("Compress")
