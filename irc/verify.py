@@ -59,6 +59,7 @@ class Rung:
 class Drift:
     """How far the quantized model is from the float model: reported, not judged. None where it has no meaning."""
 
+    largest: float  # of the largest output of the float model
     largest_lsb: float | None
     same_class: float | None
 
@@ -239,11 +240,13 @@ def drifted(models: Mapping[str, Rung]) -> Drift:
     """The distance between float and quantized model, in steps of the integer outputs where these have a meaning."""
     a, b = models["float model"], models["quantized model"]
     lowest = list(models.values())[-1].graph
+    apart = [float(np.abs(a.tensors[p.name] - b.tensors[p.name]).max() / (np.abs(a.tensors[p.name]).max() or 1.0))
+             for p in lowest.outputs]
     steps = [np.abs(a.tensors[port.name] - b.tensors[port.name]) / step(port, a.tensors[port.name])
              for port in lowest.outputs if port.encoding is not None]
     classes = [predicted(rung) for rung in (a, b)]
     same = None if classes[0] is None or classes[1] is None else float(np.mean(classes[0] == classes[1]))
-    return Drift(max((float(step.max()) for step in steps), default=None), same)
+    return Drift(max(apart, default=0.0), max((float(step.max()) for step in steps), default=None), same)
 
 
 def with_accuracy(rungs: list[Rung], data: Mapping[str, Array]) -> list[Rung]:

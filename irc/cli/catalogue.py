@@ -18,9 +18,14 @@ def print_catalogue(kind: str, entries: Sequence[Entry], columns: Sequence[str],
     if as_json:
         print_json({"ok": True, kind: list(entries)})
         return
-    rows = [[*(str(entry[column]) for column in columns), first_line(entry.get("summary", entry["help"]))]
+    rows = [[*(shown(entry[column]) for column in columns), first_line(entry.get("summary", entry["help"]))]
             for entry in entries]
     print_table("", (*columns, "what it is"), rows)
+
+
+def shown(value: object) -> str:
+    """A fact as a person writes it."""
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def print_entry(kind: str, entry: Entry, facts: Sequence[str], parameters: str, *, as_json: bool) -> None:
@@ -32,7 +37,7 @@ def print_entry(kind: str, entry: Entry, facts: Sequence[str], parameters: str, 
         return
     click.echo(f"{entry['name']}\n\n{entry['help']}\n")
     for fact in facts:
-        click.echo(f"{fact}: {entry[fact]}")
+        click.echo(f"{fact}: {shown(entry[fact])}")
     rows = entry.get(parameters, ())
     if rows:
         print_table(parameters, tuple(rows[0]), [tuple(row.values()) for row in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def command(build: Path, data: Path, samples: int | None, frames: int, only: str
     """Run float, quantized and integer model and every target of BUILD on data, and compare them.
 
     Exit code 1 when a comparison does not hold. JSON: ok, rungs (name, samples, accuracy, cycles, seconds), drift
-    (largest_lsb, same_class), comparisons (what, expected, found, samples, equal, mismatch, cause, channels).
+    (largest, largest_lsb, same_class), comparisons (what, expected, found, samples, equal, mismatch, cause, channels).
     """
     from irc.build import load_build
     from irc.cli.output import print_json, progress_bar
@@ -51,7 +52,7 @@ def _to_json(verdict: Verdict) -> dict[str, Any]:
         "ok": verdict.ok,
         "rungs": [{"name": r.name, "samples": r.samples, "accuracy": r.accuracy, "cycles": r.cycles or None,
                    "seconds": round(r.seconds, 3)} for r in verdict.rungs],
-        "drift": {"largest_lsb": drift.largest_lsb, "same_class": drift.same_class} if drift else None,
+        "drift": dataclasses.asdict(drift) if drift else None,
         "comparisons": [_comparison_json(comparison) for comparison in verdict.comparisons],
     }
 
@@ -94,8 +95,8 @@ def _values(rung: Rung, verdict: Verdict) -> str:
 
 def _drift(verdict: Verdict) -> str:
     assert verdict.drift is not None
-    largest, same = verdict.drift.largest_lsb, verdict.drift.same_class
-    parts = [f"up to {largest:.4g} lsb off"] if largest is not None else []
+    same = verdict.drift.same_class
+    parts = [f"within {100 * verdict.drift.largest:.2f} % of the largest output"]
     parts += [f"{100 * same:.2f} % the same class"] if same is not None else []
     return ", ".join(parts)
 
