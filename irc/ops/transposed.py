@@ -86,7 +86,7 @@ class MaxPoolPlaces(Op):
         best = self._taps(flat, lowest).argmax(axis=-1)[..., None]
         planes = np.arange(shape[0] * shape[1]).reshape(shape[0], shape[1], *(1,) * len(self.kernel))
         row: Array = np.arange(math.prod(shape[2:]))
-        inside: Array = row.reshape(shape[:1:-1]).T if self.column_major else inside.reshape(shape[2:])
+        inside: Array = row.reshape(shape[:1:-1]).T if self.column_major else row.reshape(shape[2:])
         places = np.broadcast_to(self._taps(inside[None, None], 0), (*best.shape[:-1], math.prod(self.kernel)))
         found = np.take_along_axis(places, best, -1)[..., 0]
         return np.asarray(found.reshape(len(x), *shape[:2], *found.shape[2:]) + planes * inside.size)
