@@ -8,6 +8,7 @@ needs, releases and produces which tokens of a frame.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,10 +45,10 @@ class Actor(Op):
 
     __slots__ = ()
 
+    @abstractmethod
     def firings(self, inputs: Sequence[StreamType], outputs: Sequence[StreamType],
                 roms: Sequence[Constant]) -> Firings:
         """The static schedule of one frame, from the channels and the constants."""
-        raise NotImplementedError
 
 
 def one_to_one(count: int, latency: int, outputs: int = 1) -> Firings:

@@ -20,6 +20,7 @@ attributes count the axes of the type, that is from after the sample axis. Float
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -42,7 +43,7 @@ class Operand:
     variadic: bool = False
 
 
-class Op:
+class Op(ABC):
     """Base of all ops. An instance is an op with its attribute values."""
 
     __slots__ = ()
@@ -50,16 +51,16 @@ class Op:
     operands: ClassVar[tuple[Operand, ...]]
     levels: ClassVar[frozenset[Level]]
 
+    @abstractmethod
     def infer(self, *operands: Any) -> Type | tuple[Type, ...]:
         """Type rule: operand types (None for a missing optional) to result type(s).
 
         Raises `TypeError` with a sentence when the operands do not fit.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self, *operands: Any) -> Array | tuple[Array, ...]:
         """NumPy meaning; see the module docstring for the array convention."""
-        raise NotImplementedError
 
     @classmethod
     def attributes(cls) -> tuple[dataclasses.Field[Any], ...]:

@@ -183,6 +183,33 @@ def release_amounts(graph: Graph, channel: str) -> IntArray | None:
     return np.asarray(amounts[amounts > 0], np.int64)
 
 
+_PRELUDE = """\
+#include "design.h"
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+static std::vector<uint32_t> load(const std::string& path) {
+    std::vector<uint32_t> words;
+    FILE* f = fopen(path.c_str(), "rb");
+    if (!f) { fprintf(stderr, "cannot read %s\\n", path.c_str()); exit(1); }
+    fseek(f, 0, SEEK_END); words.resize(ftell(f) / 4); fseek(f, 0, SEEK_SET);
+    if (fread(words.data(), 4, words.size(), f) != words.size()) exit(1);
+    fclose(f);
+    return words;
+}
+template <typename T> static void store(const std::string& path, const std::vector<T>& data) {
+    FILE* f = fopen(path.c_str(), "wb");
+    if (!f || fwrite(data.data(), sizeof(T), data.size(), f) != data.size()) {
+        fprintf(stderr, "cannot write %s\\n", path.c_str());
+        exit(1);
+    }
+    fclose(f);
+}
+"""
+
+
 def _harness(graph: Graph, names: Names) -> str:
     """C++ that drives every input whenever it is ready, drains every output and records the trace."""
     inputs = [_input_code(names.inputs[p.name], p) for p in graph.inputs]
@@ -194,30 +221,7 @@ def _harness(graph: Graph, names: Names) -> str:
     parts = {key: "\n".join(code[key] for code in inputs + outputs if key in code) for key in
              ("open", "drive", "sample", "close")}
     return f"""\
-#include "design.h"
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
-#include <vector>
-static std::vector<uint32_t> load(const std::string& path) {{
-    std::vector<uint32_t> words;
-    FILE* f = fopen(path.c_str(), "rb");
-    if (!f) {{ fprintf(stderr, "cannot read %s\\n", path.c_str()); exit(1); }}
-    fseek(f, 0, SEEK_END); words.resize(ftell(f) / 4); fseek(f, 0, SEEK_SET);
-    if (fread(words.data(), 4, words.size(), f) != words.size()) exit(1);
-    fclose(f);
-    return words;
-}}
-template <typename T> static void store(const std::string& path, const std::vector<T>& data) {{
-    FILE* f = fopen(path.c_str(), "wb");
-    if (!f || fwrite(data.data(), sizeof(T), data.size(), f) != data.size()) {{
-        fprintf(stderr, "cannot write %s\\n", path.c_str());
-        exit(1);
-    }}
-    fclose(f);
-}}
-int main(int argc, char** argv) {{
+{_PRELUDE}int main(int argc, char** argv) {{
     const std::string folder = std::string(argv[1]) + "/";
     const int64_t frames = atoll(argv[2]), idle_limit = atoll(argv[3]);
     VerilatedContext context;

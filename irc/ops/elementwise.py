@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import cast
 
 import numpy as np
@@ -43,10 +44,12 @@ class Binary(Op):
         return TensorType(Integer(form.signed, min(form.bits, 64)), shape)
 
     def bound(self, a: int, b: int) -> int:
-        raise NotImplementedError
+        """The result for two integers: at the corners of the operands' ranges it gives the range of the result."""
+        raise TypeError("operands must be real")
 
+    @abstractmethod
     def apply(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError
+        """NumPy meaning on arrays that broadcast."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         rank = max(a.ndim, b.ndim) - 1

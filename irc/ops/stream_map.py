@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
@@ -23,18 +24,18 @@ class Map(Actor):
     channels: int
     columns: ClassVar[bool] = False  # whether constants are [channels, n] (n values for each element)
 
+    @abstractmethod
     def datapath(self, x: ex.Expression, parameters: Sequence[Sequence[ex.Expression]],
                  formats: Sequence[Integer | PowerOfTwo]) -> ex.Expression:
         """One lane's result from its element and, for each constant operand, that channel's values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, x: Array, *parameters: Array) -> Array:
         """NumPy meaning; x [samples, positions, channels], parameters [channels or 1] (or [.., n])."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result_format(self, x: Integer) -> Integer:
         """Default format of the result; range analysis may have declared a narrower one."""
-        raise NotImplementedError
 
     def infer(self, x: StreamType, *parameters: TensorType) -> StreamType:
         total = x.positions * x.elements
