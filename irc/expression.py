@@ -292,9 +292,9 @@ def _value(e: Expression, o: list[Array], environment: Mapping[str, Array]) -> A
 
 
 def delay(e: Expression) -> int:
-    """Pipeline registers behind this expression. Constant shifts and bit fields are wiring, and a choice between a value
-    and zero is part of the adder behind it; a hard multiplier sits far from the logic it feeds, so that its product gets
-    a register at either end of the way; all else gets one."""
+    """Pipeline registers behind this expression. Constant shifts and bit fields are wiring, and a choice between a
+    value and zero is part of the adder behind it; a hard multiplier sits far from the logic it feeds, so that its
+    product gets a register at either end of the way; all else gets one."""
     match e.kind:
         case Kind.SELECT if is_constant(e.operands[2]) and e.operands[2].value == 0:
             return 0

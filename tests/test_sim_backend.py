@@ -180,14 +180,24 @@ def test_waves_show_every_push(tmp_path: Path) -> None:
     assert sorted(cycles) == simulate_timing(graph, 2).handshakes("y")[0].tolist()
 
 
-@pytest.mark.parametrize("array, message", [
-    (np.zeros((2, 5)), "has shape"), (np.full((2, 4), np.nan), "NaN"), (np.full((2, 4), 300), "integers in [0, 255]")])
-def test_bad_input_is_one_line(tmp_path: Path, array: Array, message: str) -> None:
+def test_raw_integers_go_in_and_come_out_as_they_are(tmp_path: Path) -> None:
+    net = Builder()
+    x = net.input("x", StreamType(U8, 1, 4), TensorType(U8, (1, 4)), (), Encoding((0.5,), 3))
+    np.save(tmp_path / "x.npy", [[0, 7, 100, 255]])
+    folder = emitted(net.graph(net.actor("y", MapClip(4, 2, 90), x)), tmp_path)
+    command(folder, "--raw", "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy"))
+    assert np.load(tmp_path / "y.npy").ravel().tolist() == [2, 7, 90, 90]
+
+
+@pytest.mark.parametrize("array, message, options", [
+    (np.zeros((2, 5)), "has shape", []), (np.full((2, 4), np.nan), "NaN", []),
+    (np.full((2, 4), 300), "integers in [0, 255]", ["--raw"])])
+def test_bad_input_is_one_line(tmp_path: Path, array: Array, message: str, options: list[str]) -> None:
     net = Builder()
     x = net.input("x", StreamType(U8, 1, 4), TensorType(U8, (1, 4)), (), Encoding((1.0,)))
     np.savez(tmp_path / "x.npz", x=array)
     folder = emitted(net.graph(net.actor("y", MapClip(4, 2, 9), x)), tmp_path)
-    done = command(folder, "--input", str(tmp_path / "x.npz"))
+    done = command(folder, "--input", str(tmp_path / "x.npz"), *options)
     assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 

@@ -55,12 +55,13 @@ class Port:
         single = len(self.scale) == 1
         return np.reshape(self.scale, [-1 if a == self.axis and not single else 1 for a in range(len(self.shape))])
 
-    def values(self, tensor: Array) -> Array:
-        """The user's tensor [samples, ...] as integers [samples, positions, elements]. Reals are quantized."""
+    def values(self, tensor: Array, raw: bool = False) -> Array:
+        """The user's tensor [samples, ...] as integers [samples, positions, elements]: quantized, unless it is `raw`
+        integers already."""
         if tensor.size % int(np.prod(self.shape)):
             sys.exit(f"error: input {self.name} has shape {tensor.shape}, not (samples, {str(self.shape)[1:]}")
         shaped = tensor.reshape(-1, *self.shape)
-        if shaped.dtype.kind == "f" and self.scale:
+        if self.scale and not raw:
             if not np.isfinite(shaped).all():
                 sys.exit(f"error: input {self.name} holds NaN or infinity")
             shaped = np.clip(PORT_ROUNDING[self.rounding](shaped / self.scales()) + self.zero, self.least, self.most)
@@ -70,11 +71,11 @@ class Port:
         moved = integers.transpose(0, *(axis + 1 for axis in self.order))
         return moved.reshape(len(integers), self.positions, self.elements)
 
-    def tensor(self, values: Array) -> Array:
-        """The inverse: reals where the port has a scale."""
+    def tensor(self, values: Array, raw: bool = False) -> Array:
+        """The inverse: reals where the port has a scale, unless `raw` integers are wanted."""
         sent = values.reshape(-1, *(self.shape[axis] for axis in self.order))
         integers = sent.transpose(0, *(int(axis) + 1 for axis in np.argsort(self.order)))
-        shown = (integers - self.zero) * self.scales() if self.scale else integers
+        shown = (integers - self.zero) * self.scales() if self.scale and not raw else integers
         return shown.reshape(len(shown), *self.shape[1:]) if self.shape[:1] == (1,) else shown
 
 
@@ -99,7 +100,7 @@ def evaluate(design: Design, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def read_inputs(design: Design, path: Path) -> dict[str, Array]:
+def read_inputs(design: Design, path: Path, raw: bool) -> dict[str, Array]:
     """Value arrays of all inputs, from an .npy file (one input) or an .npz file with arrays named like the inputs."""
     try:
         found = np.load(path)
@@ -109,12 +110,12 @@ def read_inputs(design: Design, path: Path) -> dict[str, Array]:
     missing = [port.name for port in design.inputs if port.name not in tensors]
     if missing:
         sys.exit(f"error: {path} has no array for input {', '.join(missing)}; it has {', '.join(tensors)}")
-    return {port.name: port.values(tensors[port.name]) for port in design.inputs}
+    return {port.name: port.values(tensors[port.name], raw) for port in design.inputs}
 
 
-def write_outputs(design: Design, results: Mapping[str, Array], path: Path) -> None:
+def write_outputs(design: Design, results: Mapping[str, Array], path: Path, raw: bool) -> None:
     """Tensors of all outputs: .npz, or .npy when there is one."""
-    tensors = {port.name: port.tensor(results[port.name]) for port in design.outputs}
+    tensors = {port.name: port.tensor(results[port.name], raw) for port in design.outputs}
     if path.suffix == ".npy" and len(tensors) == 1:
         np.save(path, next(iter(tensors.values())))
     else:
@@ -190,7 +191,8 @@ def parse_arguments(design: Design, arguments: Sequence[str] | None) -> argparse
     names = ", ".join(port.name for port in design.inputs).replace("%", "%%")
     parser = argparse.ArgumentParser(description="Cycle-exact simulator of a neural network on chip.")
     parser.add_argument("--input", type=Path, metavar="FILE", help="samples, .npy or .npz with arrays named like the "
-                        f"inputs ({names}); floats are quantized, integers are taken as they are")
+                        f"inputs ({names}), values as the original network takes them")
+    parser.add_argument("--raw", action="store_true", help="input and output are the integers of the hardware")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results to this .npy or .npz file")
     parser.add_argument("--frames", type=int, metavar="N", help="frames to time; default: the samples, or 100")
     parser.add_argument("--vcd", type=Path, metavar="FILE", help="write waves of the handshakes on all channels")
@@ -210,11 +212,11 @@ def main(design: Design, arguments: Sequence[str] | None = None) -> None:
     wanted = parse_arguments(design, arguments)
     samples = 100
     if wanted.input:
-        feeds = read_inputs(design, wanted.input)
+        feeds = read_inputs(design, wanted.input, wanted.raw)
         samples = min(len(values) for values in feeds.values())
         results = evaluate(design, feeds)
         if wanted.output:
-            write_outputs(design, results, wanted.output)
+            write_outputs(design, results, wanted.output, wanted.raw)
     try:
         schedule = solve(design.network, wanted.frames or samples)
     except DeadlockError as stuck:

@@ -87,7 +87,8 @@ def _build(folder: Path, graph: Graph, names: Names, scratch: Path) -> Path:
     (made / "harness.cpp").write_text(harness)
     unit = [f'#include "{p.name}"' for p in sorted(made.glob("design*.cpp"))]
     (made / "all.cpp").write_text("\n".join([*unit, '#include "harness.cpp"', ""]))
-    _call([*compile_, "-I", str(made), "-o", str(program), str(made / "all.cpp"), str(_runtime(root, compile_, scratch)),
+    objects = [str(made / "all.cpp"), str(_runtime(root, compile_, scratch))]
+    _call([*compile_, "-I", str(made), "-o", str(program), *objects,
            "-pthread"], folder, "compiling the verilated design")
     return program
 
