@@ -133,7 +133,8 @@ def test_a_bias_added_behind_a_product_becomes_integers() -> None:
     assert str(graph.tensor(graph.producers[bias].operands[0]).format) == "s32"
 
 
-@pytest.mark.parametrize("options", [{"weights": "u8"}, {"weights": "s1"}, {"weights": "s17"}, {"activations": "f32"}])
+@pytest.mark.parametrize("options", [
+    {"weights": "u8"}, {"activations": "s1"}, {"weights": "s17"}, {"activations": "f32"}])
 def test_formats_it_cannot_make_are_refused(options: dict[str, str]) -> None:
     graph = networks.small_cnn()
     (name, form), = options.items()
@@ -181,3 +182,18 @@ def test_percentile_cuts_a_long_tail_and_mse_too() -> None:
     seen = Histogram(0.0, 10.0, counts)
     assert fit_percentile(seen, U8, 5, 99.9).scale < 0.11 * fit_minmax(seen, U8, 5).scale * 1.1
     assert fit_mse(seen, Integer(False, 3), 5).scale < fit_minmax(seen, Integer(False, 3), 5).scale
+
+
+def test_one_bit_weights_are_minus_and_plus_a_scale_near_the_mean_magnitude() -> None:
+    rows = np.random.default_rng(0).normal(size=(4, 500))
+    scale = best_scale(rows, Integer(True, 1), Grid(8))
+    assert np.allclose(scale, np.abs(rows).mean(axis=1), rtol=0.02)  # the optimum of Rastegari et al. 2016, XNOR-Net
+    assert set(np.unique(round_to(rows, scale, Integer(True, 1)))) == {-1, 1}
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_every_width_gives_weights_that_fit_it(bits: int) -> None:
+    graph = quantized(networks.small_cnn(), weights=Integer(True, bits), activations=Integer(False, bits))
+    weight = graph.constants[graph.producers[graph.producers["h"].operands[1]].operands[0]]
+    assert str(weight.type.format) == f"s{max(bits, 2)}"
+    assert np.abs(weight.data).max() <= max(1, 2 ** (bits - 1))

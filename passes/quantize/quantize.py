@@ -49,7 +49,7 @@ class Quantize(Pass):
     requires: ClassVar[Level | None] = Level.MODEL
     ensures: ClassVar[Level | None] = Level.MODEL
 
-    weights: Format = field(default=Integer(True, 8), metadata=option("format of the weights, s2 to s16"))
+    weights: Format = field(default=Integer(True, 8), metadata=option("format of the weights, s1 (-1 and +1) to s16"))
     activations: Format = field(default=Integer(False, 8), metadata=option("format of activations, u1-u16, s2-s16"))
     granularity: str = field(
         default="channel", metadata=option("one weight scale for each of these", choices=("channel", "tensor"))
@@ -114,9 +114,9 @@ def beside_shifts(graph: Graph) -> frozenset[str]:
 
 def checked(name: str, form: Format, signed: bool = False) -> Integer:
     """The format if it is an integer this pass can make, else E304."""
-    lowest = 2 if signed or (isinstance(form, Integer) and form.signed) else 1
+    lowest = 2 if not signed and isinstance(form, Integer) and form.signed else 1
     if not isinstance(form, Integer) or (signed and not form.signed) or not lowest <= form.bits <= 16:
-        allowed = "s2 to s16; the pass shift makes power-of-two weights" if signed else "u1 to u16 or s2 to s16"
+        allowed = "s1 to s16; the pass shift makes power-of-two weights" if signed else "u1 to u16 or s2 to s16"
         raise error("E304", f"{name}={form} is not a format that quantize can make", operator="quantize",
                     remedy=f"{name} takes {allowed}")
     return form

@@ -16,7 +16,7 @@ from irc.types import Array, Float, IntArray, Integer, Shape, TensorType
 from passes.layers import Layer, per_channel, restored
 from passes.quantize.calibration import Quantizer
 from passes.quantize.placement import CARRYING, Component
-from passes.quantize.scales import Grid, best_scale, largest_scale, odd_part, round_to
+from passes.quantize.scales import Grid, best_scale, is_bipolar, largest_scale, odd_part, round_to
 
 _BIAS = Integer(True, 32)
 _ROOM = 1 << 29  # a bias uses at most a quarter of its 32 bits
@@ -155,7 +155,8 @@ class Rewrite:
         rows = per_channel(data, axis)
         scale = self.choose(rows, self.form, grid)
         q = restored(round_to(rows, scale, self.form), data.shape, axis)
-        return Weight(self._dequantized(name, self.form, q, scale, Float(32), max(axis, 0)), q, scale)
+        stored = Integer(True, 2) if is_bipolar(self.form) else self.form  # two's complement needs two bits for +1
+        return Weight(self._dequantized(name, stored, q, scale, Float(32), max(axis, 0)), q, scale)
 
     def _dequantized(self, stem: str, form: Integer, q: IntArray, scale: Array, real: Float, axis: int) -> str:
         """A new integer constant with its dequantized value; returns the name of the latter."""

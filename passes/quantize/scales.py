@@ -39,9 +39,21 @@ def peaks(rows: Array) -> Array:
     return np.where(peak > 0, peak, peak.max(initial=0) or 1.0)
 
 
+def is_bipolar(form: Integer | PowerOfTwo) -> bool:
+    """Whether a format means -1 and +1: one signed bit."""
+    return form == Integer(True, 1)
+
+
+def largest_value(form: Integer | PowerOfTwo) -> int:
+    """The largest magnitude that weights of a format take on the positive side."""
+    return 1 if is_bipolar(form) else form.maximum
+
+
 def round_to(rows: Array, scale: Array, form: Integer | PowerOfTwo) -> IntArray:
     """The integer of `form` nearest to rows / scale, one scale a row."""
     steps = rows / scale[:, None]
+    if is_bipolar(form):
+        return np.where(steps < 0, np.int64(-1), np.int64(1))
     if isinstance(form, Integer):
         return np.clip(np.rint(steps), form.minimum, form.maximum).astype(np.int64)
     table = form.values()
@@ -64,14 +76,14 @@ class Grid:
 
 def largest_scale(rows: Array, form: Integer, grid: Grid) -> Array:
     """One scale a row that represents the largest magnitude without clipping."""
-    wanted = peaks(rows) / form.maximum
+    wanted = peaks(rows) / largest_value(form)
     found = grid.nearest(wanted)
     return np.where(found < wanted, grid.nearest(wanted * (1 + 2.0**-grid.bits)), found)
 
 
 def best_scale(rows: Array, form: Integer | PowerOfTwo, grid: Grid) -> Array:
     """One scale a row, of least squared error over a grid of candidates."""
-    base = peaks(rows) / form.maximum
+    base = peaks(rows) / largest_value(form)
     best, least = grid.nearest(base), np.full(len(rows), np.inf)
     for shrink in _candidates(form):
         scale = grid.nearest(base * shrink)
