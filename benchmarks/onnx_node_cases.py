@@ -13,6 +13,7 @@ the first.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
 import traceback
@@ -58,13 +59,16 @@ class Result:
     reason: str = ""
 
 
-def load_cases() -> list[Any]:
-    """The node cases of the package; it makes their data with NumPy, which warns here and there."""
-    from onnx.backend.test.loader import load_model_tests
+def load_cases(*modules: str) -> list[Any]:
+    """The node cases of the package, or of some of its modules. It makes the data with NumPy, which warns."""
+    from onnx.backend.test.case import node
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return sorted(load_model_tests(kind="node"), key=lambda case: case.name)
+        for module in modules:
+            importlib.import_module(f"{node.__name__}.{module}")
+        cases = list(node._NodeTestCases) if modules else node.collect_testcases()
+    return sorted(cases, key=lambda case: str(case.name))
 
 
 def run_case(case: Any, folder: Path) -> Result:
@@ -208,7 +212,7 @@ def summary(results: Sequence[Result]) -> str:
 def page(results: Sequence[Result]) -> str:
     """The Markdown page: counts, and one row an operator."""
     stored = sum(1 for r in results if r.outcome is Outcome.PASSED and r.stored)
-    rows = "".join(_row(name, [r for r in results if r.operator == name])
+    rows = "".join(row(name, [r for r in results if r.operator == name])
                    for name in sorted({r.operator for r in results}))
     return (f"{_HEAD.format(version=onnx.__version__)}\n**{summary(results)}.** {stored:,} of those passed have inputs "
             f"that were stored in the model.\n\n| operator | passed | refused | failed | why refused |\n"
@@ -224,7 +228,8 @@ them at run time are read with these inputs stored in the model, as exporters wr
 """
 
 
-def _row(operator: str, results: Sequence[Result]) -> str:
+def row(operator: str, results: Sequence[Result]) -> str:
+    """One row of the table: the cases of an operator, and the commonest reason of refusal."""
     counts = count(results)
     failed = counts[Outcome.FAILED] + counts[Outcome.TRACEBACK]
     reasons = Counter(r.reason for r in results if r.outcome is Outcome.REFUSED)

@@ -78,7 +78,7 @@ def _targets(call: Call, axes: tuple[int, ...]) -> list[tuple[int, float]]:
     have = [call.shape()[axis] for axis in axes]
     scales, sizes = _reals(call, 2), call.integers(3) or ()
     policy = call.attribute("keep_aspect_ratio_policy", "stretch")
-    if len(scales or sizes) != len(axes) or min(*scales, *sizes, 1) <= 0:
+    if bool(scales) == bool(sizes) or len(scales or sizes) != len(axes) or min(*scales, *sizes, 1) <= 0:
         raise error("E106", f"scales {list(scales)} and sizes {list(sizes)} do not fit {len(axes)} axes")
     if scales:
         return [(int(n * s), s) for n, s in zip(have, scales, strict=True)]

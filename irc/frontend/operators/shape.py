@@ -11,11 +11,13 @@ from irc.diagnostics import error
 from irc.frontend.builder import LARGEST_FOLDED
 from irc.frontend.call import Call
 from irc.frontend.table import operator
+from irc.ops.contraction import BroadcastTo
 from irc.ops.shape import Concat, Gather, Reshape, Slice, Transpose
 from irc.types import Float, Integer
 
 _NONE = cast("tuple[int, ...]", ())
 _INDEX = Integer(True, 64)
+_LARGEST_SPREAD = 1 << 28  # elements
 
 
 def _reshape(call: Call, shape: tuple[int, ...]) -> str:
@@ -139,8 +141,11 @@ def shape_of(call: Call) -> str:
 
 @operator("ConstantOfShape", since=9)
 def constant_of_shape(call: Call) -> str:
+    """A constant; a large one is spread where it is used."""
     shape, value = call.integers(0) or (), call.tensor("value")
     form, data = value if value is not None else (Float(32), np.zeros(1))
-    if min(shape, default=0) < 0 or math.prod(shape) > LARGEST_FOLDED or data.size != 1:
+    if min(shape, default=0) < 0 or math.prod(shape) > _LARGEST_SPREAD or data.size != 1:
         raise call.refusal(f"a constant of shape {list(shape)} cannot be made")
+    if math.prod(shape) > LARGEST_FOLDED:
+        return call.emit(BroadcastTo(shape), call.make(data.reshape(()), form, "value"))
     return call.make(np.full(shape, data.reshape(())), form)
