@@ -102,8 +102,12 @@ _ABBREVIATED = {"nllloss": "NegativeLogLikelihoodLoss", "sce": "SoftmaxCrossEntr
                 "group": "GroupNormalization", "attention": "Attention"}
 
 
+_SHAPED_BY_VALUES = ("NonZero", "Range")  # how large the result is depends on every input
+
+
 def _storable(case: Any) -> Iterator[tuple[str, ...]]:
-    """Names of inputs to store: none, the integers of at most one axis, all but the first."""
+    """Names of inputs to store: none, the integers of at most one axis, all but the first,
+    and all where the shape of the result depends on them."""
     yield ()
     names = [port.name for port in case.model.graph.input]
     feeds = dict(zip(names, map(_array, case.data_sets[0][0]), strict=False))
@@ -113,6 +117,8 @@ def _storable(case: Any) -> Iterator[tuple[str, ...]]:
         yield small
     if len(names) > 1 and small != tuple(names[1:]):
         yield tuple(names[1:])
+    if operator_of(case) in _SHAPED_BY_VALUES:
+        yield tuple(names)
 
 
 def _array(value: Any) -> Any:

@@ -270,3 +270,47 @@ def test_name_that_a_branch_does_not_know(tmp_path: Path) -> None:
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     with pytest.raises(IrcError, match=r"E105.*'nowhere'"):
         read_onnx(save(build([node], {"x": (1,)}, {"c": np.array(True)}), tmp_path))
+
+
+def scan_body() -> onnx.GraphProto:
+    """A running sum of what is scanned, and its square."""
+    nodes = [helper.make_node("Add", ["s", "i"], ["next"]), helper.make_node("Mul", ["next", "w"], ["scaled"])]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (3,)) for name in ("s", "i", "next", "scaled")]
+    return helper.make_graph(nodes, "body", ports[:2], ports[2:])
+
+
+@pytest.mark.parametrize("backwards", [0, 1])
+def test_scan(backwards: int, tmp_path: Path) -> None:
+    node = helper.make_node("Scan", ["start", "x"], ["last", "all"], body=scan_body(), num_scan_inputs=1,
+                            scan_input_directions=[backwards], scan_output_directions=[1 - backwards])
+    model = build([node], {"x": (4, 3)}, weights(start=(3,), w=(3,)), outputs=["last", "all"])
+    assert_same(model, {"x": sample((4, 3))}, tmp_path)
+
+
+def loop_body() -> onnx.GraphProto:
+    """x doubles until the third step."""
+    nodes = [helper.make_node("Less", ["n", "two"], ["go"]), helper.make_node("Add", ["v", "v"], ["next"]),
+             helper.make_node("Identity", ["next"], ["row"])]
+    ports = [helper.make_tensor_value_info("n", TensorProto.INT64, ()),
+             helper.make_tensor_value_info("c", TensorProto.BOOL, ()),
+             helper.make_tensor_value_info("v", TensorProto.FLOAT, (3,)),
+             helper.make_tensor_value_info("go", TensorProto.BOOL, ()),
+             *(helper.make_tensor_value_info(name, TensorProto.FLOAT, (3,)) for name in ("next", "row"))]
+    return helper.make_graph(nodes, "body", ports[:3], ports[3:])
+
+
+@pytest.mark.parametrize("trips", [2, 9])
+def test_loop_ends_by_count_or_condition(trips: int, tmp_path: Path) -> None:
+    node = helper.make_node("Loop", ["m", "c", "x"], ["last", "all"], body=loop_body())
+    given = {"m": np.array(trips), "c": np.array(True), "two": np.array(2)}
+    graph = assert_same(build([node], {"x": (3,)}, given, outputs=["last", "all"]), {"x": sample((3,))}, tmp_path)
+    assert sum(n.op.name == "add" for n in graph.nodes) == min(trips, 3)
+
+
+def test_loop_without_end_is_refused(tmp_path: Path) -> None:
+    body = loop_body()
+    body.node[0].input[1] = "n_above"
+    node = helper.make_node("Loop", ["", "c", "x"], ["last", "all"], body=body)
+    given = {"c": np.array(True), "n_above": np.array(1 << 40)}
+    with pytest.raises(IrcError, match=r"E104.*too many to unroll"):
+        read_onnx(save(build([node], {"x": (3,)}, given, outputs=["last", "all"]), tmp_path))

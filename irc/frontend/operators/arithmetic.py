@@ -53,8 +53,6 @@ def reciprocal(call: Call) -> str:
 @operator("Mod")
 def modulo(call: Call) -> str:
     truncated = bool(call.attribute("fmod", 0))
-    if call.is_real() and not truncated:
-        raise call.refusal("the remainder of reals needs fmod=1")
     return fitted(call, call.emit(Modulo(truncated), call.operand(0), call.operand(1)), 0, 1)
 
 

@@ -32,7 +32,7 @@ def function(call: Call) -> tuple[str, ...]:
     prefix = f"{next(filter(None, call.node.output))}/"  # unique: every output is defined once
     actual = dict(zip(body.input, call.node.input, strict=False))
     names = {"": "", **dict.fromkeys(body.input, ""), **actual}
-    _read_all(call, (_instance(call, node, names, prefix) for node in body.node), version)
+    read_nodes(call, (_instance(call, node, names, prefix) for node in body.node), version)
     return tuple(call.builder.value(names[o]) if wanted else ""
                  for o, wanted in zip(body.output, call.node.output, strict=False))
 
@@ -65,24 +65,31 @@ def _type(call: Call, index: int) -> TypeProto:
 
 def _instance(call: Call, node: NodeProto, names: dict[str, str], prefix: str) -> NodeProto:
     """A node of a function body with the names and attributes of the call."""
-    made = NodeProto()
-    made.CopyFrom(node)
-    made.name = label(call.node)
-    names.update((output, f"{prefix}{output}") for output in node.output if output)
-    made.input[:] = [names.get(name, f"{prefix}{name}") for name in node.input]
-    made.output[:] = [names[name] for name in node.output]
+    made = renamed(call, node, names, prefix)
+    attributes = list(_attributes(call, made.attribute))
     del made.attribute[:]
-    made.attribute.extend(_attributes(call, node.attribute))
-    _rename_inside(made, names)
+    made.attribute.extend(attributes)
     return made
 
 
-def _rename_inside(node: NodeProto, names: Mapping[str, str]) -> None:
+def renamed(call: Call, node: NodeProto, names: dict[str, str], prefix: str) -> NodeProto:
+    """A node of a body: its inputs by `names`, its outputs with a prefix, which is entered there."""
+    made = NodeProto()
+    made.CopyFrom(node)
+    made.name = label(call.node)
+    made.input[:] = [names.get(name, name) for name in node.input]
+    names.update((output, f"{prefix}{output}") for output in node.output if output)
+    made.output[:] = [names.get(name, "") for name in node.output]
+    rename_inside(made, names)
+    return made
+
+
+def rename_inside(node: NodeProto, names: Mapping[str, str]) -> None:
     """Subgraphs read values of the body around them by name."""
     graphs = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
     for inner in (n for graph in graphs for n in graph.node):
         inner.input[:] = [names.get(name, name) for name in inner.input]
-        _rename_inside(inner, names)
+        rename_inside(inner, names)
 
 
 def _attributes(call: Call, attributes: Iterable[AttributeProto]) -> Iterator[AttributeProto]:
@@ -101,7 +108,7 @@ def _attributes(call: Call, attributes: Iterable[AttributeProto]) -> Iterator[At
             yield made
 
 
-def _read_all(call: Call, nodes: Iterable[NodeProto], opset: int) -> None:
+def read_nodes(call: Call, nodes: Iterable[NodeProto], opset: int) -> None:
     """Read nodes that stand for the node of `call`; the first problem is a problem of that node."""
     for node in nodes:
         unknown = next((name for name in node.input if name and not call.builder.knows(name)), None)
@@ -121,7 +128,7 @@ def conditional(call: Call) -> tuple[str, ...]:
         raise call.refusal("the condition is not one value")
     branch = branches[bool(condition.reshape(()))]
     call.builder.add_weights(branch.initializer)
-    _read_all(call, branch.node, call.opset)
+    read_nodes(call, branch.node, call.opset)
     names = [output.name for output in branch.output]
     unknown = next((name for name in names if not call.builder.knows(name)), None)
     if unknown is not None:
