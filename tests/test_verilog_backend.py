@@ -15,9 +15,11 @@ from backends.verilog import VERILOG
 from backends.verilog.actors import EMITTERS
 from backends.verilog.identifiers import KEYWORDS, comment, identifiers
 from backends.verilog.verilated import lint
+from irc.actor import stream
 from irc.dataflow.timing import simulate_timing
 from irc.graph import Graph
 from irc.interpreter import evaluate
+from irc.mismatch import front
 from irc.operation import OPERATIONS
 from irc.pipeline.step import Context
 from irc.samples import arrange
@@ -136,3 +138,12 @@ def test_the_testbench_fails_when_a_weight_is_wrong(tmp_path):
     subprocess.run(["iverilog", "-g2005", "-o", "tb", *sources, "net_tb.v"], cwd=tmp_path, check=True)
     said = subprocess.run([tmp_path / "tb"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.startswith("FAIL: m_axis beat")
+
+
+def test_a_design_that_ends_in_a_repeated_window_shows_each_position_once(tmp_path):
+    integers = convolutional(0)
+    whole, x = design(integers, multipliers=5), images(integers, 2)
+    graph = front(whole, next(i for i, n in enumerate(whole.nodes) if stream(whole, n.name).repeat > 1) + 1)
+    feeds = {"image": arrange(graph.inputs[0], x)}
+    run, expected = VERILOG.run(written(graph, tmp_path), graph, feeds, scratch=tmp_path / "s"), evaluate(graph, feeds)
+    assert all(np.array_equal(run.outputs[p.name], expected[p.name]) for p in graph.outputs)

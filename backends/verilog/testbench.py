@@ -14,8 +14,8 @@ FRAMES = 2
 
 
 def tokens(x: StreamType, values: Array) -> IntArray:
-    """Values [samples, positions, elements] as tokens [samples * tokens, lanes]."""
-    return np.asarray(values.reshape(-1, x.lanes), np.int64)
+    """Values [samples, positions, elements] as tokens [samples * tokens, lanes]; positions are sent `repeat` times."""
+    return np.asarray(np.repeat(values.reshape(-1, x.elements), x.repeat, axis=0).reshape(-1, x.lanes), np.int64)
 
 
 def sample_inputs(graph: Graph, frames: int, seed: int = 0) -> dict[str, IntArray]:

@@ -150,7 +150,8 @@ def _unpack(port: Port, path: Path, frames: int) -> IntArray:
     raw = np.fromfile(path, np.uint8).reshape(-1, 4 * _words(x.width))
     lane_bits = np.unpackbits(raw, axis=1, bitorder="little")[:, : x.width].reshape(-1, x.lanes, x.format.bits)
     values = lane_bits.astype(np.int64) @ (np.int64(1) << np.arange(x.format.bits, dtype=np.int64))
-    return signed(values, x.format).reshape(frames, x.positions, x.elements)
+    passes = signed(values, x.format).reshape(frames, x.positions, x.repeat, x.elements)
+    return passes[:, :, 0]  # a repeated position is the same position
 
 
 def signed(values: IntArray, form: Integer) -> IntArray:
