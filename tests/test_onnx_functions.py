@@ -314,3 +314,22 @@ def test_loop_without_end_is_refused(tmp_path: Path) -> None:
     given = {"c": np.array(True), "n_above": np.array(1 << 40)}
     with pytest.raises(IrcError, match=r"E104.*too many to unroll"):
         read_onnx(save(build([node], {"x": (3,)}, given, outputs=["last", "all"]), tmp_path))
+
+
+DAMAGED = {
+    "no such operator yet": one("Gelu", (1, 3), opset=13),
+    "no channels": one("LRN", (3,), size=3),
+    "scales of another rank": one("Upsample", (1, 1, 2, 2), {"s": np.ones(3, np.float32)}, opset=9),
+    "region of another rank": one("Resize", IMAGE, {"r": np.ones(3, np.float32), "s": np.ones(4, np.float32)},
+                                  coordinate_transformation_mode="tf_crop_and_resize"),
+    "output padding of another rank": one("ConvTranspose", (1, 1, 4, 4), weights(w=(1, 1, 2, 2)), output_padding=[1]),
+    "letters of another rank": one("Einsum", (2, 3), equation="ijk->i"),
+    "index table of another rank": one("GatherElements", (2, 3), {"i": np.array([0])}),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_node_is_refused_with_its_name(case: str, tmp_path: Path) -> None:
+    with pytest.raises(IrcError, match="node '/m/") as found:
+        read_onnx(save(DAMAGED[case], tmp_path))
+    assert {d.code for d in found.value.diagnostics} <= {"E104", "E106"}

@@ -15,11 +15,12 @@ from irc.frontend.names import Namer, identifier
 from irc.frontend.tensors import decode
 from irc.graph import MISSING, Constant, Graph, Node, Port
 from irc.interpreter import computed, run_node
+from irc.limits import Limits
 from irc.operation import Op
 from irc.ops.quantization import Dequantize, Quantize
 from irc.types import Array, Float, Format, Level, TensorType
 
-LARGEST_FOLDED = 1 << 26  # elements; a constant larger than this is computed where it is used
+LARGEST_FOLDED = 1 << 24  # elements; a constant larger than this is computed where it is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,11 @@ class Builder:
     Constants keep a provisional key until the end, so that only those that are used take a name.
     """
 
-    def __init__(self, weights: Mapping[str, TensorProto], folder: Path, reserved: Iterable[str]) -> None:
+    def __init__(self, weights: Mapping[str, TensorProto], folder: Path, reserved: Iterable[str],
+                 limits: Limits) -> None:
         self.types: dict[str, TensorType] = {}
         self.values: dict[str, str] = {}  # ONNX value name -> name here
+        self.limits = limits
         self._weights = dict(weights)
         self._folder = folder
         self._names = Namer(reserved)
@@ -48,8 +51,11 @@ class Builder:
         self._stems: dict[str, str] = {}
         self._folded: dict[tuple[Op, tuple[str, ...]], tuple[str, ...]] = {}
         self._stored: set[str] = set()  # keys of initializers
+        self._depths: dict[str, int] = {}  # nodes on the longest path to a value
+        self._read, self._bytes = 0, 0  # nodes read, bytes of constants
 
     def add_input(self, name: str, type: TensorType) -> None:
+        self.check_type(type)
         self._inputs.append(Port(name, type))
         self.types[name] = type
         self.values[name] = name
@@ -58,6 +64,16 @@ class Builder:
         """Initializers of a subgraph."""
         self._weights.update((tensor.name, tensor) for tensor in weights)
 
+    def count_node(self) -> None:
+        """Take note of a node that is read; those of functions and loops come by more than once."""
+        self._read += 1
+        self.limits.check("nodes", self._read, "nodes to read")
+
+    def check_type(self, type: TensorType) -> None:
+        """E109 for a tensor that is larger than any may be."""
+        self.limits.check("rank", len(type.shape), "axes of a tensor")
+        self.limits.check("tensor", type.size, "elements of a tensor")
+
     def knows(self, name: str) -> bool:
         """Whether the ONNX value `name` could be read."""
         return name in self.values or name in self._weights
@@ -65,13 +81,15 @@ class Builder:
     def value(self, name: str) -> str:
         """The name here of an ONNX value; initializers are decoded when first asked for."""
         if name not in self.values:
-            form, data = decode(self._weights[name], self._folder)
+            form, data = decode(self._weights[name], self._folder, self.limits)
             self.values[name] = self.constant(data, form, name)
             self._stored.add(self.values[name])
         return self.values[name]
 
     def constant(self, data: Array, form: Format, stem: str) -> str:
         """Enter a constant; it gets its name at the end."""
+        self._bytes += data.nbytes
+        self.limits.check("constants", self._bytes, "bytes of all constants")
         key = f"constant:{len(self._stems)}"
         self._stems[key] = stem
         self._constants[key] = Constant(key, TensorType(form, data.shape), data)
@@ -100,11 +118,16 @@ class Builder:
         types = cast("tuple[TensorType, ...]", found)
         for operand in operands:
             self._check_finite(operand)
+        for type in types:
+            self.check_type(type)
         if self._folds(op, operands, types):
             return self._fold(op, operands, types, source)
         if not all(type.size for type in types):
             raise error("E106", f"the result is an empty tensor, {types[0]}")
         names = tuple(self._names.fresh(source.stem) for _ in types)
+        depth = 1 + max((self._depths.get(operand, 0) for operand in operands), default=0)
+        self.limits.check("depth", depth, "nodes one after the other")
+        self._depths.update(dict.fromkeys(names, depth))
         self._nodes.append(Node(names, op, operands, types, source.origin))
         self.types.update(zip(names, types, strict=True))
         return names

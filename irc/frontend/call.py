@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, NodeProto
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.frontend.builder import Builder, Source
 from irc.frontend.names import label, stem
-from irc.frontend.table import find_operator, is_standard
+from irc.frontend.table import Reader, find_operator, is_standard
 from irc.frontend.tensors import decode
 from irc.graph import MISSING
 from irc.operation import Op
@@ -105,7 +105,7 @@ class Call:
         """A tensor attribute, decoded."""
         self.asked.add(name)
         found = self._find(name)
-        return None if found is None else decode(found.t, self.folder)
+        return None if found is None else decode(found.t, self.folder, self.builder.limits)
 
     def graph(self, name: str) -> GraphProto:
         """A subgraph attribute."""
@@ -153,17 +153,27 @@ class Call:
 def read_node(call: Call) -> list[Diagnostic]:
     """Read one node into the builder; the diagnostics of what stands in the way, with their place filled in."""
     try:
+        call.builder.count_node()
         read = find_operator(call.node.op_type, call.node.domain, call.opset)
         if not all(call.builder.knows(name) for name in call.node.input if name):
             return []  # what makes the input has been reported already
         _check_operands(call)
-        found = read(call)
+        found = _read(read, call)
         results = (found,) if isinstance(found, str) else found
         _check_all_read(call, len(results))
         call.builder.values.update((name, r) for name, r in zip(call.node.output, results, strict=False) if name)
     except IrcError as problem:
         return [_placed(d, call.node) for d in problem.diagnostics]
     return []
+
+
+def _read(read: Reader, call: Call) -> str | tuple[str, ...]:
+    """A reader trusts that lists have as many entries as the definition says; a damaged model breaks that."""
+    try:
+        return read(call)
+    except (ArithmeticError, LookupError, ValueError) as problem:
+        raise error("E106", f"operands and attributes do not fit each other ({problem})",
+                    remedy="The model is damaged or was made by hand; onnx.checker says more.") from problem
 
 
 def _check_operands(call: Call) -> None:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISCHR, S_ISFIFO
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto
 
 from irc.diagnostics import Diagnostic, IrcError, Place, did_you_mean, error
+from irc.frontend.contents import check_contents
 from irc.frontend.names import label
+from irc.limits import Limits
 
-LARGEST = 2**31 - 1  # bytes; protobuf itself goes no further
 OLDEST_OPSET = 7
 
 
-def load(path: Path) -> ModelProto:
-    """The parsed model with local functions inlined. Raises E101, E102, E103 or E104."""
+def load(path: Path, limits: Limits) -> ModelProto:
+    """The parsed model with local functions inlined. Raises E101, E102, E103, E104 or E109."""
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= LARGEST else b""
+        found = path.stat()
+        if S_ISFIFO(found.st_mode) or S_ISCHR(found.st_mode):
+            raise error("E101", "the file is a device or a pipe", file=str(path))
+        limits.check("file", found.st_size, "bytes of the file")
+        data = path.read_bytes()
     except OSError as problem:
         raise error("E101", f"{problem.strerror or problem}", file=str(path)) from None
-    if size > LARGEST:
-        raise error("E102", f"the file has {size} bytes, more than an ONNX file can have", file=str(path),
-                    remedy="Save the weights as external data.")
     model = ModelProto()
     try:
         model.ParseFromString(data)
@@ -36,6 +38,7 @@ def load(path: Path) -> ModelProto:
         raise error("E102", "the file holds no ONNX graph", file=str(path))
     if not all(isinstance(text, str) for text in _texts(model.graph)):  # protobuf gives bytes where UTF-8 is damaged
         raise error("E102", "a name is not UTF-8 text: the file is damaged", file=str(path))
+    check_contents(model, limits)
     return _complete(model, str(path))
 
 

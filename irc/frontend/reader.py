@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
@@ -21,43 +22,48 @@ from irc.frontend.model_file import load, name_problems, nothing_wrong, opset
 from irc.frontend.names import identifier
 from irc.frontend.tensors import element_format
 from irc.graph import Graph
+from irc.limits import DEFAULTS, Limits
 from irc.types import TensorType
 
 NO_SHAPES: Mapping[str, int] = {}
 
 
-def read_onnx(path: Path | str, *, bind: Mapping[str, int] = NO_SHAPES) -> Graph:
+def read_onnx(path: Path | str, *, bind: Mapping[str, int] = NO_SHAPES, limits: Limits = DEFAULTS) -> Graph:
     """Read an ONNX file. Symbolic first axes are the batch and bind to 1; `bind` gives the other symbols values.
 
     Raises one IrcError with every problem found.
     """
     path = Path(path)
-    model = load(path)
-    nothing_wrong(list(name_problems(model.graph, str(path))))
+    model = load(path, limits)
+    nothing_wrong(list(islice(name_problems(model.graph, str(path)), limits.problems)))
     problems: list[Diagnostic] = []
-    graph = _read(model, path, bind, problems)
+    graph = _read(model, path, bind, limits, problems)
     nothing_wrong([replace(p, place=replace(p.place, file=str(path))) for p in problems])
     return graph
 
 
-def check_onnx(path: Path | str, *, bind: Mapping[str, int] = NO_SHAPES) -> list[Diagnostic]:
+def check_onnx(path: Path | str, *, bind: Mapping[str, int] = NO_SHAPES,
+               limits: Limits = DEFAULTS) -> list[Diagnostic]:
     """Everything that keeps `read_onnx` from reading the file; empty when it can be read."""
     try:
-        read_onnx(path, bind=bind)
+        read_onnx(path, bind=bind, limits=limits)
     except IrcError as problem:
         return list(problem.diagnostics)
     return []
 
 
-def _read(model: ModelProto, path: Path, bind: Mapping[str, int], problems: list[Diagnostic]) -> Graph:
+def _read(model: ModelProto, path: Path, bind: Mapping[str, int], limits: Limits,
+          problems: list[Diagnostic]) -> Graph:
     proto = model.graph
     weights = {tensor.name: tensor for tensor in proto.initializer}
     ports = [port for port in proto.input if port.name not in weights]
-    builder = Builder(weights, path.parent, {p.name for p in (*ports, *proto.output)})
+    builder = Builder(weights, path.parent, {p.name for p in (*ports, *proto.output)}, limits)
     sizes = _symbol_sizes(ports, bind)
     for port in ports:
         problems += _read_input(port, sizes, builder)
     for node in proto.node:
+        if len(problems) >= limits.problems:
+            break
         problems += read_node(Call(node, opset(model), builder, path.parent))
     problems += _sparse_problems(proto)
     outputs = {} if problems else {port.name: builder.value(port.name) for port in proto.output}

@@ -85,6 +85,9 @@ def find_operator(name: str, domain: str, opset: int) -> Reader:
                     remedy="Export with standard ONNX operators only.")
     if name not in OPERATORS:
         raise error("E104", f"the operator {name} is not supported", operator=name, remedy=_remedy(name))
+    if not onnx.defs.has(name, opset, ""):
+        raise error("E104", f"operator set {opset} has no operator {name}", operator=name,
+                    remedy="Export with a newer operator set.")
     for entry in OPERATORS[name]:
         if entry.since <= opset <= entry.until:
             return entry.read

@@ -38,10 +38,17 @@ def batch_normalization(call: Call) -> str:
     return call.emit(Add(), scaled, call.real(shift.reshape(per_channel), "shift"))
 
 
+def _channels(call: Call) -> tuple[int, ...]:
+    """The shape [N, C, ...] of the first operand."""
+    if len(call.shape()) < 2:
+        raise error("E106", f"{list(call.shape())} has no channels")
+    return call.shape()
+
+
 @operator("InstanceNormalization")
 def instance_normalization(call: Call) -> str:
     """Each channel of each image to mean 0 and variance 1, then scale and shift."""
-    shape = call.shape()
+    shape = _channels(call)
     axes = tuple(range(2, len(shape)))
     channels = Reshape((shape[1], *(1,) * len(axes)))
     mean = call.emit(ReduceMean(axes, True), call.operand(0), part="mean")
@@ -73,7 +80,7 @@ def norm_normalization(call: Call) -> str:
 @operator("LRN")
 def local_response_normalization(call: Call) -> str:
     """x by a power of the sum of squares over neighbouring channels."""
-    value, size, channels = call.operand(0), call.attribute("size", 1), call.shape()[1]
+    value, size, channels = call.operand(0), call.attribute("size", 1), _channels(call)[1]
     distance = np.arange(channels) - np.arange(channels)[:, None]
     near = (-((size - 1) // 2) <= distance) & (distance <= size // 2)
     band = call.real(near * (call.attribute("alpha", 1e-4) / size), "band")

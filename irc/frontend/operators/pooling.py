@@ -61,10 +61,10 @@ def norm_pool(call: Call) -> str:
 def max_unpool(call: Call) -> str:
     """Zeros, with the values where MaxPool found them."""
     shape, kernel = call.shape(), call.attribute("kernel_shape", _NONE)
-    rank = len(kernel)
-    strides, pads = per_axis(call, "strides", rank), call.attribute("pads", (0,) * (2 * rank))
-    if len(shape) != rank + 2 or len(pads) != 2 * rank:
+    rank, pads = len(kernel), call.attribute("pads", (0,) * (2 * len(kernel)))
+    if not rank or len(shape) != rank + 2 or len(pads) != 2 * rank:
         raise call.refusal(f"a kernel of {rank} axes does not fit {list(shape)}")
+    strides = per_axis(call, "strides", rank)
     ends = zip(shape[2:], strides, kernel, pads[:rank], pads[rank:], strict=True)
     whole = (*shape[:2], *((n - 1) * s + k - a - b for n, s, k, a, b in ends))
     row, size = (math.prod(shape),), math.prod(whole)

@@ -45,6 +45,8 @@ def upsample(call: Call) -> str:
 
 
 def _upsample(call: Call, scales: tuple[float, ...]) -> str:
+    if len(scales) != len(call.shape()) or min(scales, default=1) <= 0:
+        raise error("E106", f"scales {list(scales)} do not fit {list(call.shape())}")
     axes = [Sampling(n, int(n * s), s, (0.0, 1.0)) for n, s in zip(call.shape(), scales, strict=True)]
     return _resample(call, dict(enumerate(axes)), "asymmetric", "floor")
 
