@@ -10,6 +10,7 @@ from irc.backend import Backend
 from irc.compiler import Stages, default_pipeline, planned, read_model
 from irc.diagnostics import Diagnostic, IrcError
 from irc.graph import Graph
+from irc.limits import DEFAULTS, Limits
 from irc.pipeline.contract import Checker
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import Step
@@ -28,11 +29,11 @@ class Findings:
 
 
 def check_model(model: Path, target: str | None = None, passes: str | None = None,
-                shape: Mapping[str, int] | None = None) -> Findings:
+                shape: Mapping[str, int] | None = None, limits: Limits = DEFAULTS) -> Findings:
     """Try to compile for `target`, or for every target. Raises IrcError for a file that is damaged or a bad call."""
     backends: list[Backend] = [find_backend(name) for name in ([target] if target else backend_names())]
     try:
-        graph = read_model(model, shape or {})
+        graph = read_model(model, shape or {}, limits)
     except IrcError as problem:
         if any(d.code != UNSUPPORTED for d in problem.diagnostics):
             raise

@@ -14,6 +14,7 @@ from irc.build import LAYOUT, MANIFEST, STAGES, Build, graph_files, manifest_tex
 from irc.diagnostics import IrcError, error
 from irc.folder import replace_folder, require_replaceable
 from irc.graph import Graph
+from irc.limits import DEFAULTS, Limits
 from irc.pipeline.driver import Record, run_pipeline, steps_to
 from irc.pipeline.language import Step, parse_pipeline
 from irc.pipeline.plugins import find_backend
@@ -36,6 +37,7 @@ class Request:
     shape: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     dump: Path | None = None
+    limits: Limits = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def compile_model(request: Request, output: Path, progress: Progress | None = No
 def compile_design(request: Request, progress: Progress | None = None) -> Compiled:
     """The same without writing anything (but the dump)."""
     backend: Backend = find_backend(request.target)
-    graph = read_model(request.model, request.shape)
+    graph = read_model(request.model, request.shape, request.limits)
     pipeline = request.passes if request.passes is not None else default_pipeline(graph)
     steps = planned(graph, pipeline, backend)
     data = load_fitting(request.calibration, graph) if request.calibration is not None else None
@@ -82,7 +84,7 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
     return Compiled({MANIFEST: manifest_text(manifest), **files}, stages.graphs(), outcome.records, manifest)
 
 
-def read_model(path: Path, shape: Mapping[str, int]) -> Graph:
+def read_model(path: Path, shape: Mapping[str, int], limits: Limits = DEFAULTS) -> Graph:
     """The graph in an `.onnx` or `.irc` file; `shape` binds symbolic dimensions of the former."""
     if path.suffix == ".irc":
         if shape:
@@ -90,7 +92,7 @@ def read_model(path: Path, shape: Mapping[str, int]) -> Graph:
         return load_graph(path)
     from irc.frontend import read_onnx
 
-    return read_onnx(path, bind=shape)
+    return read_onnx(path, bind=shape, limits=limits)
 
 
 def default_pipeline(graph: Graph) -> str:

@@ -20,6 +20,7 @@ CODES: dict[str, str] = {
     "E106": "shapes do not fit together",
     "E107": "a constant holds NaN or infinity",
     "E108": "a dimension is symbolic and not bound",
+    "E109": "a limit is exceeded",
     "E201": "the IR text has a syntax error",
     "E202": "the IR is not well formed",
     "E203": "an operation is unknown",
@@ -40,6 +41,10 @@ CODES: dict[str, str] = {
     "E602": "a tool failed",
     "E603": "the design deadlocks",
 }
+
+
+LONGEST_SHOWN = 20_000  # characters of one problem
+MOST_COMPARED, LONGEST_COMPARED = 2_000, 200  # names, and characters of one: comparing them takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Diagnostic:
     def __str__(self) -> str:
         place = f" [{self.place}]" if str(self.place) else ""
         remedy = f" Hint: {self.remedy}" if self.remedy else ""
-        return f"error[{self.code}]: {self.message}{place}{remedy}"
+        return visible(f"error[{self.code}]: {self.message}{place}{remedy}")
 
     def to_json(self) -> dict[str, object]:
         place = {k: getattr(self.place, k) for k in ("file", "line", "column", "node", "operator")}
@@ -103,9 +108,18 @@ def error(
     return IrcError(Diagnostic(code, message, Place(file, line, column, node, operator), remedy))
 
 
+def visible(text: str) -> str:
+    """`text` that a terminal shows as it is: control characters are escaped, the middle of what is long left out."""
+    if len(text) > LONGEST_SHOWN:
+        text = f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """A remedy sentence naming the candidate nearest to `name`, or listing them all when none is near."""
     known = sorted(candidates)
+    if len(known) > MOST_COMPARED or len(name) > LONGEST_COMPARED:
+        return ""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"Did you mean '{near[0]}'?"

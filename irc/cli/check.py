@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irc.cli.failure import with_remedy
-from irc.cli.options import PATH, json_option, shape_option
+from irc.cli.options import PATH, json_option, limit_option, shape_option
 
 if TYPE_CHECKING:
     from irc.check import Findings
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="NAME", help="Check for this target only. Without it: for all.")
 @click.option("--passes", metavar="PIPELINE", help="The passes to check with. Without it: default.")
 @shape_option
+@limit_option
 @json_option
-def command(model: Path, target: str | None, passes: str | None, shape: dict[str, int], as_json: bool) -> int:
+def command(model: Path, target: str | None, passes: str | None, shape: dict[str, int],
+            limit: dict[str, int], as_json: bool) -> int:
     """Tell whether MODEL (.onnx or .irc) can be compiled, and everything that stands in the way.
 
     Exit code 1 when something does. JSON: ok, stages (by name, each op's nodes, macs, weights, weight_bits), problems
@@ -29,8 +31,9 @@ def command(model: Path, target: str | None, passes: str | None, shape: dict[str
     from irc.check import check_model
     from irc.cli.output import print_json
     from irc.cost import op_costs
+    from irc.limits import limits
 
-    findings = check_model(model, target, passes, shape)
+    findings = check_model(model, target, passes, shape, limits(limit))
     if as_json:
         from dataclasses import asdict
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from irc.cli.options import PATH, calibration_option, dump_option, json_option, seed_option, shape_option
+from irc.cli.options import PATH, calibration_option, dump_option, json_option, limit_option, seed_option, shape_option
 
 
 @click.command("compile", short_help="A model in, a build folder out.")
@@ -20,10 +20,11 @@ from irc.cli.options import PATH, calibration_option, dump_option, json_option, 
 @click.option("-o", "--output", type=PATH, default="build", show_default=True, metavar="DIR", help="The build folder.")
 @dump_option
 @shape_option
+@limit_option
 @seed_option
 @json_option
 def command(model: Path, passes: str | None, target: str, calibration: Path | None, output: Path, dump: Path | None,
-            shape: dict[str, int], seed: int, as_json: bool) -> None:
+            shape: dict[str, int], limit: dict[str, int], seed: int, as_json: bool) -> None:
     """Compile MODEL (.onnx or .irc) for a target.
 
     JSON: ok, build, target, pipeline, seconds, stages, files, inputs, outputs, passes (each: pass, text, contract,
@@ -32,10 +33,11 @@ def command(model: Path, passes: str | None, target: str, calibration: Path | No
     from irc.cli.output import print_json, progress_bar
     from irc.cli.records import print_records, timed_records
     from irc.compiler import Request, compile_model
+    from irc.limits import limits
 
     start = time.perf_counter()
     with progress_bar() as progress:
-        request = Request(model, target, passes, calibration, shape, seed, dump)
+        request = Request(model, target, passes, calibration, shape, seed, dump, limits(limit))
         build, compiled = compile_model(request, output, progress)
     seconds = round(time.perf_counter() - start, 3)
     if as_json:

@@ -19,6 +19,7 @@ REMEDIES = {  # where the problem itself carries none
     "E106": "Mend the shapes in the model.",
     "E107": "Train or export the model again; such weights have no meaning in hardware.",
     "E108": "Bind it with --shape NAME=VALUE.",
+    "E109": "Raise it with --limit NAME=VALUE if you trust the file.",
     "E201": "See docs/ir.md.",
     "E202": "See docs/ir.md.",
     "E301": "See 'irc passes'.",

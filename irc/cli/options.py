@@ -25,6 +25,25 @@ def shape_option(function: F) -> F:
                         help="Bind a symbolic dimension of the model; may be repeated.")(function)
 
 
+def limit_option(function: F) -> F:
+    """`--limit name=value`, any number of times, as a mapping."""
+    return click.option("--limit", "limit", multiple=True, callback=_limits, metavar="NAME=VALUE",
+                        help="Allow the model file more: file, nodes, depth, tensor, constants, rank, name or "
+                        "problems, such as tensor=1e9; may be repeated.")(function)
+
+
+def _limits(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    return dict(_limit(text) for text in given)
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, int(float(value))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"'{text}' is not of the form NAME=VALUE with a number") from None
+
+
 def _shapes(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
     return dict(_shape(text) for text in given)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from irc.diagnostics import visible
+
 PIPE_WIDTH = 160  # columns of a table when stdout is no terminal
 Report = Callable[[str, int, int], None]
 
@@ -30,7 +32,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for column in columns:
         table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
     with console.capture() as printed:
         console.print(table)

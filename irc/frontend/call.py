@@ -11,7 +11,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from irc.diagnostics import Diagnostic, IrcError, error
-from irc.frontend.builder import Builder, Source
+from irc.frontend.builder import LARGEST_FOLDED, Builder, Source
 from irc.frontend.names import label, stem
 from irc.frontend.table import Reader, find_operator, is_standard
 from irc.frontend.tensors import decode
@@ -144,6 +144,11 @@ class Call:
     def real(self, value: float | Array, part: str) -> str:
         """Enter a constant of reals."""
         return self.make(np.asarray(value), Float(32), part)
+
+    def bounded(self, size: float) -> None:
+        """Refuse to make a constant of more than LARGEST_FOLDED elements."""
+        if size > LARGEST_FOLDED:
+            raise self.refusal(f"it needs a constant of {int(size)} elements, {LARGEST_FOLDED} are allowed")
 
     def refusal(self, message: str, remedy: str = "") -> IrcError:
         """The error that says that this node is not supported."""

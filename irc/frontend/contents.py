@@ -14,10 +14,10 @@ from irc.limits import Limits
 
 def check_contents(model: ModelProto, limits: Limits) -> None:
     """Raises E109 for what exceeds a limit, E102 for names that no exporter writes and functions that never end."""
-    nodes = 0
-    for node in chain(_nodes(model.graph), *(_below(function.node) for function in model.functions)):
-        nodes += 1
-        limits.check("nodes", nodes, "nodes of the model")
+    everything = chain(_below(model.graph.node), *(_below(function.node) for function in model.functions))
+    for count, node in enumerate(everything, 1):
+        limits.check("nodes", count, "nodes of the model")
+        limits.check("name", max((len(a.s) for a in node.attribute), default=0), "characters of a text attribute")
         for text in _texts(node):
             check_name(text, limits)
     for text in _graph_names(model.graph):
@@ -25,15 +25,13 @@ def check_contents(model: ModelProto, limits: Limits) -> None:
     limits.check("nodes", _inlined(model), "nodes with functions in place")
 
 
-def check_name(name: str, limits: Limits) -> None:
-    """Names reach terminals, files and sources: they have no control characters."""
-    limits.check("name", len(name), "characters of a name or text")
+def check_name(name: object, limits: Limits) -> None:
+    """Names reach terminals, files and sources: text (else protobuf gives bytes), no control characters."""
+    if not isinstance(name, str):
+        raise error("E102", "a name is not UTF-8 text: the file is damaged")
+    limits.check("name", len(name), "characters of a name")
     if not name.isprintable():
-        raise error("E102", f"the name {ascii(name)} holds control characters", remedy="Rename it in the model.")
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    return _below(graph.node)
+        raise error("E102", f"the name {name!a} holds control characters", remedy="Rename it in the model.")
 
 
 def _below(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
@@ -74,4 +72,4 @@ def _inlined(model: ModelProto) -> int:
     sizes: dict[tuple[str, str], int] = {}
     for key in reversed(list(networkx.topological_sort(calls))):
         sizes[key] = 1 + sum(sizes.get(callee, 1) for callee in bodies[key])
-    return sum(sizes.get((node.domain, node.op_type), 1) for node in _nodes(model.graph))
+    return sum(sizes.get((node.domain, node.op_type), 1) for node in _below(model.graph.node))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from stat import S_ISCHR, S_ISFIFO
 
@@ -36,9 +37,10 @@ def load(path: Path, limits: Limits) -> ModelProto:
         raise error("E102", "the file is truncated or not an ONNX model", file=str(path)) from None
     if not model.HasField("graph") or not model.opset_import:
         raise error("E102", "the file holds no ONNX graph", file=str(path))
-    if not all(isinstance(text, str) for text in _texts(model.graph)):  # protobuf gives bytes where UTF-8 is damaged
-        raise error("E102", "a name is not UTF-8 text: the file is damaged", file=str(path))
-    check_contents(model, limits)
+    try:
+        check_contents(model, limits)
+    except IrcError as problem:
+        raise IrcError(*(replace(d, place=Place(str(path))) for d in problem.diagnostics)) from None
     return _complete(model, str(path))
 
 
@@ -52,15 +54,6 @@ def _complete(model: ModelProto, file: str) -> ModelProto:
 
         model = inliner.inline_local_functions(model)
     return model
-
-
-def _texts(graph: GraphProto) -> Iterator[str]:
-    """Every name that the reader may look at."""
-    yield from (tensor.name for tensor in graph.initializer)
-    for port in (*graph.input, *graph.output):
-        yield from (port.name, *(dim.dim_param for dim in port.type.tensor_type.shape.dim))
-    for node in graph.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
 
 
 def opset(model: ModelProto) -> int:
