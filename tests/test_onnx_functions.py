@@ -333,3 +333,17 @@ def test_damaged_node_is_refused_with_its_name(case: str, tmp_path: Path) -> Non
     with pytest.raises(IrcError, match="node '/m/") as found:
         read_onnx(save(DAMAGED[case], tmp_path))
     assert {d.code for d in found.value.diagnostics} <= {"E104", "E106"}
+
+
+HUGE = {
+    "resize": one("Resize", (1, 1, 4, 4), {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 1e9, 1e9], np.float32)}),
+    "one-hot": one("OneHot", (4,), {"d": np.array(1 << 40), "v": np.zeros(2, np.float32)}),
+    "border": one("Pad", (4,), {"p": ints(1 << 40, 1 << 40)}, mode="reflect"),
+    "tile": one("Tile", (2, 3), {"r": ints(1 << 40, 1 << 40)}),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_huge_result_is_refused_before_it_is_made(case: str, tmp_path: Path) -> None:
+    with pytest.raises(IrcError, match="node '/m/"):
+        read_onnx(save(HUGE[case], tmp_path))

@@ -73,6 +73,7 @@ def one_hot(call: Call) -> str:
     if given.size != 1 or given.item() < 1:
         raise call.refusal("the depth is not one positive number")
     depth = int(given.item())
+    call.bounded(depth)
     rank = len(call.shape()) + 1
     axis = call.axis(call.attribute("axis", -1), rank)
     shape = call.shape()

@@ -72,4 +72,5 @@ def _places(call: Call, mode: str, size: int, before: int, after: int) -> Array:
     """Where each element of a padded axis comes from."""
     if mode not in ("reflect", "edge", "wrap"):
         raise call.refusal(f"the mode '{mode}' is not supported")
+    call.bounded(size + before + after)
     return np.pad(np.arange(size), (before, after), mode=cast(Any, mode))

@@ -68,6 +68,7 @@ def max_unpool(call: Call) -> str:
     ends = zip(shape[2:], strides, kernel, pads[:rank], pads[rank:], strict=True)
     whole = (*shape[:2], *((n - 1) * s + k - a - b for n, s, k, a, b in ends))
     row, size = (math.prod(shape),), math.prod(whole)
+    call.bounded(size)
     zeros = call.real(np.zeros(size), "zeros")
     values = call.emit(Reshape(row), call.operand(0), part="values")
     places = call.emit(Reshape(row), call.operand(1), part="places")

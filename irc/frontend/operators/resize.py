@@ -104,6 +104,7 @@ def _resample(call: Call, axes: dict[int, Sampling], how: str, nearest: str) -> 
             continue
         if sampling.target < 1:
             raise call.refusal("the result is empty")
+        call.bounded(sampling.target * (1 if kernel is None else sampling.size + 8))
         places = _coordinates(call, how, sampling)
         if kernel is None:
             picked = np.clip(_nearest(call, nearest, places), 0, sampling.size - 1)
