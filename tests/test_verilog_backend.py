@@ -115,29 +115,35 @@ def test_a_design_with_hostile_names_passes_the_linter(tmp_path):
     assert lint(written(renamed, tmp_path), "always____begin") == ""
 
 
+def in_icarus(folder: Path) -> str:
+    """What the testbench prints; building it gives no warning."""
+    sources = (folder / "files.f").read_text().split()
+    build = subprocess.run(["iverilog", "-Wall", "-g2005", "-o", "tb", *sources, "net_tb.v"], cwd=folder,
+                           capture_output=True, text=True, check=False)
+    assert (build.returncode, build.stderr) == (0, "")
+    return subprocess.run([folder / "tb"], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.icarus
 @pytest.mark.parametrize("folding", FOLDINGS, ids=str)
 @pytest.mark.parametrize("seed", range(4))
-def test_the_testbench_passes_in_icarus_with_stalls_on_every_port(seed, folding, tmp_path):
-    graph = design(convolutional(seed), **folding)
-    sources = (written(graph, tmp_path) / "files.f").read_text().split()
-    build = subprocess.run(["iverilog", "-Wall", "-g2005", "-o", "tb", *sources, "net_tb.v"], cwd=tmp_path,
-                           capture_output=True, text=True, check=False)
-    assert (build.returncode, build.stderr) == (0, "")
-    said = subprocess.run([tmp_path / "tb"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("PASS")
+def test_the_testbench_passes_in_icarus_with_stalls_on_every_port_and_a_reset(seed, folding, tmp_path):
+    assert in_icarus(written(design(convolutional(seed), **folding), tmp_path)).startswith("PASS")
 
 
 @pytest.mark.icarus
-def test_the_testbench_fails_when_a_weight_is_wrong(tmp_path):
-    graph = design(convolutional(0), multipliers=24)
-    sources = (written(graph, tmp_path) / "files.f").read_text().split()
-    memory = tmp_path / "net_f_0.mem"
-    words = memory.read_text().split()
-    memory.write_text("\n".join([f"{int(words[0], 16) ^ 1:x}", *words[1:]]))
-    subprocess.run(["iverilog", "-g2005", "-o", "tb", *sources, "net_tb.v"], cwd=tmp_path, check=True)
-    said = subprocess.run([tmp_path / "tb"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("FAIL: m_axis beat")
+@pytest.mark.parametrize("file, old, new, message", [
+    ("net_f_0.mem", "\n", "0\n", "FAIL: m_axis beat"),
+    ("net_c1_window.v", "            lead <= ", "            // ", "FAIL"),
+    ("irc_output.v", "assign x_data = memory[head];", "assign x_data = memory[head] ^ {WIDTH{free[0]}};", "FAIL"),
+    ("net_tb.v", "tlast = s_axis_beat == ", "tlast = s_axis_beat == 1 + ", "FAIL: tlast does not close a frame"),
+], ids=["wrong weight", "register without reset", "beat that changes while it waits", "misplaced tlast"])
+def test_the_testbench_finds_a_planted_fault(file, old, new, message, tmp_path):
+    folder = written(design(convolutional(0), multipliers=24), tmp_path)
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    assert message in in_icarus(folder)
 
 
 def test_a_design_that_ends_in_a_repeated_window_shows_each_position_once(tmp_path):

@@ -1,4 +1,5 @@
-"""A self-checking testbench: frames of random input, the interpreter's output, and stalls on both sides."""
+"""A self-checking testbench: frames of random input, the interpreter's output, stalls on both sides, and a reset in the
+middle of the first attempt."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from irc.interpreter import evaluate
 from irc.types import Array, IntArray, Integer, StreamType
 
 FRAMES = 2
+RESET_AT = 300  # cycle of the reset that interrupts the first attempt
 
 
 def tokens(x: StreamType, values: Array) -> IntArray:
@@ -61,6 +63,7 @@ def _text(graph: Graph, names: Names) -> str:
     body = "\n".join(f"    {line}" for line in wires)
     return f"""\
 // Feeds {FRAMES} frames with random gaps on every port, compares each output beat, prints PASS or the first mismatch.
+// A reset interrupts the first attempt; all starts again after it. A beat that is offered must stay until it is taken.
 module {names.top}_tb;
     reg clk = 1'b0;
     reg aresetn = 1'b0;
@@ -72,7 +75,7 @@ module {names.top}_tb;
     always @(posedge clk) begin
         noise <= {{noise[30:0], noise[31] ^ noise[21] ^ noise[1] ^ noise[0]}};
         cycle <= cycle + 1;
-        if (cycle == 4) aresetn <= 1'b1;
+        aresetn <= cycle >= 4 && !(cycle >= {RESET_AT} && cycle < {RESET_AT + 3});
         if ({" || ".join(blocks)}) begin $display("FAIL: tlast does not close a frame"); $finish; end
         if ({" && ".join(done)}) begin $display("PASS: {FRAMES} frames in %0d cycles", cycle); $finish; end
         if (cycle == {_limit(graph)}) begin $display("FAIL: no end after %0d cycles", cycle); $finish; end
@@ -84,7 +87,7 @@ endmodule
 def _limit(graph: Graph) -> int:
     """Cycles after which the testbench gives up: every channel's traffic in sequence, with stalls, and then some."""
     total = sum(t.tokens for t in graph.types.values() if isinstance(t, StreamType))
-    return 1000 + 8 * FRAMES * total
+    return 2000 + 16 * FRAMES * total
 
 
 def _driver(names: Names, port: Port, s: str, k: int) -> list[str]:
@@ -100,7 +103,7 @@ def _driver(names: Names, port: Port, s: str, k: int) -> list[str]:
         f"reg {s}_tvalid = 1'b0;",
         f"wire {s}_tlast = {s}_beat == {port.type.tokens - 1};",
         f"wire [{width - 1}:0] {s}_tdata = {s}_vectors[{s}_at];",
-        "always @(posedge clk) if (aresetn) begin",
+        f"always @(posedge clk) if (!aresetn) begin {s}_tvalid <= 1'b0; {s}_at <= 0; {s}_beat <= 0; end else begin",
         f"    if ({s}_tvalid && {s}_tready) begin",
         f"        {s}_at <= {s}_at + 1'b1;",
         f"        {s}_beat <= {s}_tlast ? 0 : {s}_beat + 1;",
@@ -120,9 +123,19 @@ def _checker(names: Names, port: Port, s: str, k: int) -> list[str]:
         f"integer {s}_at = 0;",
         f"integer {s}_count = {total};",
         f"wire {s}_tvalid, {s}_tlast;",
-        f"wire {s}_tready = noise[{k + 9}] || noise[{k + 5}];",
+        f"wire {s}_tready = cycle[8] ? noise[{k + 9}] || noise[{k + 5}] : noise[{k + 9}] && noise[{k + 5}];",
         f"wire [{width - 1}:0] {s}_tdata;",
-        f"always @(posedge clk) if (aresetn && {s}_tvalid && {s}_tready) begin",
+        f"reg {s}_waits = 1'b0;",
+        f"reg [{width}:0] {s}_offer = 0;",
+        "always @(posedge clk) begin",
+        f"    {s}_waits <= aresetn && {s}_tvalid && !{s}_tready;",
+        f"    {s}_offer <= {{{s}_tlast, {s}_tdata}};",
+        f"    if (aresetn && {s}_waits && (!{s}_tvalid || {s}_offer !== {{{s}_tlast, {s}_tdata}})) begin",
+        f'        $display("FAIL: {s} changed while it waited at beat %0d", {s}_at);',
+        "        $finish;",
+        "    end",
+        "end",
+        f"always @(posedge clk) if (!aresetn) {s}_at <= 0; else if ({s}_tvalid && {s}_tready) begin",
         f"    if ({s}_tdata[{bits - 1}:0] !== {s}_expected[{s}_at]) begin",
         f'        $display("FAIL: {s} beat %0d is %h, expected %h", {s}_at, {s}_tdata, {s}_expected[{s}_at]);',
         "        $finish;",
