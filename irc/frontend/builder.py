@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,11 @@ from irc.graph import MISSING, Constant, Graph, Node, Port
 from irc.interpreter import computed, run_node
 from irc.limits import Limits
 from irc.operation import Op
+from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize, Quantize
 from irc.types import Array, Float, Format, Level, TensorType
 
+MOST_WORK = 1 << 30  # multiplications; what takes more is computed where it is used
 LARGEST_FOLDED = 1 << 24  # elements; a constant larger than this is computed where it is used
 
 
@@ -136,7 +139,14 @@ class Builder:
         """A quantized constant stays visible as one: dequantize(constant)."""
         constant = all(o in self._constants or o == MISSING for o in operands)
         return (constant and not isinstance(op, Quantize | Dequantize)
-                and all(type.size <= LARGEST_FOLDED for type in types))
+                and all(type.size <= LARGEST_FOLDED for type in types) and self._work(op, operands, types) <= MOST_WORK)
+
+    def _work(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> int:
+        """Multiplications of the op: small constants can have a product that takes long."""
+        if not isinstance(op, Conv | MatMul) or not types[0].size:
+            return 0
+        inner = self.types[operands[0]].shape[-1:] if isinstance(op, MatMul) else self.types[operands[1]].shape[1:]
+        return types[0].size * math.prod(inner)
 
     def _fold(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...],
               source: Source) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from pathlib import Path
 from stat import S_ISCHR, S_ISFIFO
@@ -74,11 +74,12 @@ def name_problems(graph: GraphProto, file: str) -> Iterator[Diagnostic]:
     names = [t.name for t in graph.initializer]
     names += [i.name for i in graph.input if i.name not in weights]  # old IR versions list initializers as inputs
     names += [o for node in graph.node for o in node.output if o]
-    for name in (name for name, times in Counter(names).items() if times > 1):
+    made = Counter(names)
+    for name in (name for name, times in made.items() if times > 1):
         yield Diagnostic("E105", f"'{name}' is defined twice", Place(file), "Give every value its own name.")
     defined = weights | {i.name for i in graph.input}
     for node in graph.node:
-        yield from _dangling(node, defined, set(names), file)
+        yield from _dangling(node, defined, made.keys(), file)
         defined.update(node.output)
     for port in graph.output:
         if port.name not in defined:
@@ -86,7 +87,7 @@ def name_problems(graph: GraphProto, file: str) -> Iterator[Diagnostic]:
                              did_you_mean(port.name, defined))
 
 
-def _dangling(node: NodeProto, defined: set[str], names: set[str], file: str) -> Iterator[Diagnostic]:
+def _dangling(node: NodeProto, defined: set[str], names: Set[str], file: str) -> Iterator[Diagnostic]:
     for name in node.input:
         if name and name not in defined:
             place = Place(file, node=label(node), operator=node.op_type)

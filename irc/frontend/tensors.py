@@ -78,7 +78,11 @@ def decode(tensor: TensorProto, folder: Path, limits: Limits) -> tuple[Format, A
 
 def _with_external_data(tensor: TensorProto, folder: Path) -> TensorProto:
     """The tensor with as many bytes of its file as its shape needs."""
-    info: Any = ExternalDataInfo(tensor)
+    try:
+        info: Any = ExternalDataInfo(tensor)
+    except ValueError as problem:
+        raise error("E102", f"tensor '{tensor.name}' is stored at no place: {problem}",
+                    remedy="Export the model again.") from None
     file = _data_file(tensor.name, info.location, folder)
     bits = math.prod(tensor.dims) * BITS[tensor.data_type]
     loaded = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)

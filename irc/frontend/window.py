@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ def window(call: Call, kernel: tuple[int, ...]) -> Window:
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     pads = _pads(call, sizes, reach, strides)
     ends = _ceil_ends(sizes, reach, strides, pads) if call.attribute("ceil_mode", 0) else pads[rank:]
+    padded = (n + begin + end for n, begin, end in zip(sizes, pads, ends, strict=False))
+    call.builder.limits.check("tensor", math.prod(padded) * math.prod(call.shape()[:2]), "elements with the padding")
     extra = tuple(end - given for end, given in zip(ends, pads[rank:], strict=True))
     return Window(kernel, strides, (*pads[:rank], *ends), dilations, extra)
 

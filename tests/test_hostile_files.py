@@ -1,0 +1,209 @@
+"""Model files that mean harm: each is answered in one line, within 10 seconds and 1 GB, and nothing is read outside."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper
+from onnx_models import build, ints, one, save, weights
+
+from irc.diagnostics import IrcError
+from irc.frontend import check_onnx, read_onnx
+from irc.limits import DEFAULTS, limits
+
+SECONDS, KILOBYTES = 10, 1 << 20
+
+
+def answer(path: Path, *options: str) -> tuple[int, str]:
+    """Exit code and stderr of `irc check`, which has to stay within the bounds."""
+    command = [sys.executable, "-m", "irc", "check", str(path), "--passes", "", "--target", "sim", *options]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS)))
+    assert child.stderr is not None
+    said = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    child.stderr.close()
+    assert usage.ru_maxrss < KILOBYTES, f"{usage.ru_maxrss} kB"
+    return child.returncode, said
+
+
+def chain(length: int) -> ModelProto:
+    return build([helper.make_node("Relu", [f"v{i}"], [f"v{i + 1}"]) for i in range(length)], {"v0": (1, 2)},
+                 outputs=[f"v{length}"])
+
+
+def declared(*dims: int) -> ModelProto:
+    """A weight whose shape promises more than there is."""
+    model = one("Add", (1, 4), weights(w=(4,)))
+    model.graph.initializer[0].dims[:] = dims
+    return model
+
+
+def doubling(levels: int) -> ModelProto:
+    """Local functions, each of which calls the next one twice."""
+    model = build([helper.make_node("f0", ["x"], ["y"], domain="local")], {"x": (1, 4)})
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    for i in range(levels):
+        inner = {"op_type": f"f{i + 1}", "domain": "local"} if i + 1 < levels else {"op_type": "Relu"}
+        body = [helper.make_node(inputs=[a], outputs=[b], **inner) for a, b in ("at", "tb")]
+        model.functions.append(helper.make_function("local", f"f{i}", ["a"], ["b"], body, opsets))
+    model.opset_import.append(opsets[1])
+    return model
+
+
+def recursive() -> ModelProto:
+    model = doubling(2)
+    model.functions[1].node[0].op_type, model.functions[1].node[0].domain = "f0", "local"
+    return model
+
+
+def nested(levels: int) -> ModelProto:
+    """If in If in If."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    for _ in range(levels):
+        body = helper.make_graph(nodes, "g", [], [helper.make_empty_tensor_value_info("y")])
+        nodes = [helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)]
+    return build(nodes, {"x": (1, 2)}, {"c": np.array([True])})
+
+
+def filled(*shape: int) -> ModelProto:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["c"]), helper.make_node("Add", ["x", "c"], ["y"])]
+    return build(nodes, {"x": (1,)}, {"s": ints(*shape)})
+
+
+def tiled(*repeats: int) -> ModelProto:
+    nodes = [helper.make_node("Tile", [f"w{i}", "r"], [f"w{i + 1}"]) for i in range(4)]
+    return build([*nodes, helper.make_node("Add", ["x", "w4"], ["y"])], {"x": (1,)},
+                 {"w0": np.ones((10,) * len(repeats), np.float32), "r": ints(*repeats)})
+
+
+def many_constants() -> ModelProto:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], [f"c{i}"]) for i in range(200)]
+    return build([*nodes, helper.make_node("Relu", ["x"], ["y"])], {"x": (1,)}, {"s": ints(1 << 23)})
+
+
+def products() -> ModelProto:
+    """Constants that take much time to fold and little memory."""
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["c0"])]
+    nodes += [helper.make_node("MatMul", [f"c{i}", f"c{i}"], [f"c{i + 1}"]) for i in range(6)]
+    return build([*nodes, helper.make_node("Add", ["x", "c6"], ["y"])], {"x": (1,)}, {"s": ints(4000, 4000)})
+
+
+BOMBS: dict[str, tuple[Callable[[], ModelProto], str]] = {
+    "declared": (lambda: declared(1 << 20, 1 << 20), "E109"),
+    "declared beyond 64 bits": (lambda: declared(*(1 << 62,) * 30), "E109"),
+    "declared, a little": (lambda: declared(1 << 20), "E102"),
+    "negative": (lambda: declared(-1), "E102"),
+    "rank": (lambda: declared(*(1,) * 70), "E109"),
+    "input": (lambda: one("Relu", (1, 1 << 40)), "E109"),
+    "chain": (lambda: chain(50_000), "E109"),
+    "nodes": (lambda: chain(50_001), "E109"),
+    "functions": (lambda: doubling(40), "E109"),
+    "recursion": (recursive, "E102"),
+    "filled": (lambda: filled(10**12), "E104"),
+    "filled many times": (many_constants, "E109"),
+    "tiled": (lambda: tiled(1000, 1000), "E1"),
+    "kernel": (lambda: one("MaxPool", (1, 1, 9, 9), kernel_shape=[1 << 40] * 2, pads=[1 << 39] * 4), "E109"),
+    "pads": (lambda: one("Conv", (1, 1, 9, 9), weights(w=(1, 1, 1, 1)), pads=[1 << 40] * 4), "E109"),
+    "padded": (lambda: one("Pad", (1, 9), {"p": ints(1 << 40, 0, 0, 0)}), "E109"),
+    "expanded": (lambda: one("Expand", (1, 9), {"s": ints(1 << 40, 9)}), "E1"),
+    "resized": (lambda: one("Upsample", (1, 1, 9, 9), {"s": np.array([1, 1, 1e9, 1e9], np.float32)}, opset=9), "E1"),
+    "text": (lambda: one("MaxPool", (1, 1, 4, 4), kernel_shape=[2, 2], auto_pad="A" * 50_000_000), "E109"),
+    "name": (lambda: build([helper.make_node("Relu", ["x"], ["y"], name="n" * 100_000)], {"x": (1,)}), "E109"),
+    "terminal": (lambda: build([helper.make_node("Relu", ["x"], ["y"], name="\x1b[2J\n")], {"x": (1,)}), "E102"),
+    "unknown names": (lambda: build([helper.make_node("Relu", [f"a{i}"], [f"b{i}"]) for i in range(20_000)],
+                                    {"x": (1,)}, outputs=["b0"]), "E105"),
+    "unknown operators": (lambda: build([helper.make_node(f"Rel{i}", ["x"], [f"b{i}"]) for i in range(20_000)],
+                                        {"x": (1,)}, outputs=["b0"]), "E104"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bomb(bomb: str, tmp_path: Path) -> None:
+    make, wanted = BOMBS[bomb]
+    found = check_onnx(save(make(), tmp_path))
+    assert found and all(problem.code.startswith(wanted) for problem in found), found[:3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bomb_within_bounds(bomb: str, tmp_path: Path) -> None:
+    code, said = answer(save(BOMBS[bomb][0](), tmp_path))
+    assert code in (1, 2) and "Traceback" not in said and "\x1b" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [lambda: chain(9_000), products, lambda: nested(10)])
+def test_large_but_allowed_within_bounds(make: Callable[[], ModelProto], tmp_path: Path) -> None:
+    code, said = answer(save(make(), tmp_path))
+    assert code in (0, 1, 2) and "Traceback" not in said
+
+
+def test_a_limit_names_the_flag_that_raises_it(tmp_path: Path) -> None:
+    (found,) = check_onnx(path := save(one("Relu", (1, 1 << 28)), tmp_path))
+    assert found.remedy == "If you trust the file: --limit tensor=268435456"
+    assert read_onnx(path, limits=limits({"tensor": 1 << 28})).outputs[0].type.shape == (1, 1 << 28)
+
+
+@pytest.mark.parametrize("given", [{"tensr": 1}, {"tensor": 0}])
+def test_bad_limit(given: dict[str, int]) -> None:
+    with pytest.raises(IrcError, match=r"E001.*tens"):
+        limits(given)
+
+
+def test_the_flag_reaches_the_reader(tmp_path: Path) -> None:
+    code, said = answer(save(one("Relu", (1, 99)), tmp_path), "--limit", "tensor=1e1")
+    assert code == 2 and said.startswith("error[E109]") and said.count("\n") == 1
+
+
+def test_file_that_is_too_long(tmp_path: Path) -> None:
+    with (path := tmp_path / "m.onnx").open("wb") as stream:
+        stream.truncate(DEFAULTS.file + 1)
+    assert [p.code for p in check_onnx(path)] == ["E109"]
+
+
+def external(folder: Path, location: str, **more: str) -> list[str]:
+    model = one("Add", (1, 4), weights(w=(4,)))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.extend(onnx.StringStringEntryProto(key=k, value=v)
+                                for k, v in {"location": location, **more}.items())
+    return [p.code for p in check_onnx(save(model, folder))]
+
+
+def test_external_data_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert external(tmp_path, "pipe") == ["E101"]
+
+
+def test_external_data_is_no_folder(tmp_path: Path) -> None:
+    assert external(tmp_path, ".") != [] and external(tmp_path, "a\0b") == ["E102"]
+
+
+@pytest.mark.parametrize("more", [{"offset": "-1"}, {"offset": "x"}, {"offset": "99999999999999999999"},
+                                  {"length": "x"}, {"offset": "8"}])
+def test_external_data_at_impossible_places(more: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    assert external(tmp_path, "w.bin", **more)[0] in ("E101", "E102")
+
+
+def test_external_data_read_no_further_than_the_shape(tmp_path: Path) -> None:
+    with (tmp_path / "w.bin").open("wb") as stream:
+        stream.truncate(1 << 40)
+    assert external(tmp_path, "w.bin") == []
+
+
+def test_names_of_printable_text_reach_no_path(tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["x"], ["../../y"], name='*/ "; `include')
+    graph = read_onnx(save(build([node], {"x": (1, 2)}, outputs=["../../y"]), tmp_path))
+    assert graph.nodes[0].name.isidentifier()
