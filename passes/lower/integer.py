@@ -31,7 +31,7 @@ import numpy as np
 
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.graph import Graph, Node, Port
-from irc.ops.elementwise import Add, Clip, Mul, Relu
+from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
 from irc.ops.quantization import Bipolar, Dequantize
@@ -94,7 +94,7 @@ class Lowering(QuantizeLowering):
                 found = self.dequantized(node, node.op)
             case Conv() | MatMul():
                 found = self._linear(node, node.op)
-            case Add():
+            case Add() | Sub():
                 found = self.sum(node)
             case Mul():
                 found = self.multiplied(node)

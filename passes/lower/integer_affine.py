@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from irc.graph import Graph, Node
-from irc.ops.elementwise import Mul
+from irc.ops.elementwise import Mul, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize
 from irc.types import Array, Float, IntArray, TensorType, smallest_integer
@@ -40,7 +40,13 @@ class AffineLowering(ShapeLowering):
     def sum(self, node: Node) -> Quantity:
         """A bias joins the pending offset or shift; two activations add their integers."""
         fixed = [o for o in node.operands if o in self.static]
-        return self.biased(node, self._variable(node), fixed[0], None) if fixed else self._joined(node)
+        negative = isinstance(node.op, Sub)
+        if negative and fixed != [node.operands[1]]:
+            raise self.refused(node, "sub has an integer form only where a constant is taken away",
+                               "write it as an add")
+        if not fixed:
+            return self._joined(node)
+        return self.biased(node, self._variable(node), fixed[0], None, -1 if negative else 1)
 
     def _variable(self, node: Node) -> Quantity:
         """The operand that is no constant, without bounds."""
@@ -54,18 +60,18 @@ class AffineLowering(ShapeLowering):
                                "expand the operand before")
         return x
 
-    def biased(self, node: Node, x: Quantity, name: str, shape: tuple[int, ...] | None) -> Quantity:
-        """x + the constant `name`: integers where it was stored in steps of x (or half steps), else rationals."""
+    def biased(self, node: Node, x: Quantity, name: str, shape: tuple[int, ...] | None, sign: int = 1) -> Quantity:
+        """x + sign * the constant `name`: integers where it is stored in steps of x (or half steps), else rationals."""
         maker = self.graph.producers.get(name)
         if maker is not None and isinstance(maker.op, Dequantize):
             _, data, scale = self.source(node, name)
             if _same_scales(x.scale, tuple(2 * s for s in scale)):
                 x = self._doubled(node, x)
             if _same_scales(x.scale, scale):
-                bias = lifted(data, len(x.type.shape)) if shape is None else data.reshape(shape)
+                bias = sign * (lifted(data, len(x.type.shape)) if shape is None else data.reshape(shape))
                 return replace(x, offset=bias if x.offset is None else x.offset + bias)
         reals = self._reals(node, name)
-        reals = lifted(reals, len(x.type.shape)) if shape is None else reals.reshape(shape)
+        reals = sign * (lifted(reals, len(x.type.shape)) if shape is None else reals.reshape(shape))
         return replace(x, shift=reals if x.shift is None else x.shift + reals).whole()
 
     def _reals(self, node: Node, name: str) -> Array:

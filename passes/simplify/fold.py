@@ -21,6 +21,8 @@ A dense layer is `matmul`, then `add` of a constant; a convolution takes the con
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -28,12 +30,13 @@ import numpy as np
 
 from irc.graph import MISSING, Graph, Node
 from irc.interpreter import run_node
-from irc.ops.elementwise import Add, Div, Mul, Sub
+from irc.ops.elementwise import Add, Clip, Div, Mul, Sub
 from irc.ops.linear import Conv, MatMul
-from irc.ops.quantization import Dequantize
+from irc.ops.quantization import Dequantize, Quantize
 from irc.ops.shape import Pad, Transpose
 from irc.pipeline.step import Context, Contract, Exact, Pass
-from irc.types import Array
+from irc.rounding import ROUNDING
+from irc.types import Array, Integer, TensorType
 from passes.simplify.affine import Affine, affine, channels
 from passes.simplify.clean import without_dead_code
 from passes.simplify.walk import Walk
@@ -65,6 +68,8 @@ def _visit(walk: Walk, node: Node) -> None:
             _conv(walk, node)
         case MatMul():
             _matmul(walk, node)
+        case Quantize():
+            walk.put(_unclipped(walk, node, node.op))
         case _:
             _arithmetic(walk, node)
 
@@ -97,6 +102,30 @@ def _transpose(walk: Walk, node: Node) -> None:
     axis = node.op.perm.index(below.op.axis) if per_channel else below.op.axis
     moved = walk.constant(below.operands[0], data.transpose(node.op.perm))
     walk.put(replace(node, op=Dequantize(axis), operands=(moved, *below.operands[1:])))
+
+
+def _unclipped(walk: Walk, node: Node, op: Quantize) -> Node:
+    """quantize(clip(x)) to 8 bits is a quantize to fewer bits, when the bounds are those of a narrower format: that is
+    how files say it whose types have no such format."""
+    below, parameters = walk.sole(node.operands[0]), [walk.data(o) for o in node.operands[1:]]
+    if below is None or not isinstance(below.op, Clip) or any(p is None or p.size != 1 for p in parameters):
+        return node
+    scale, zero = (float(p.reshape(-1)[0]) for p in (*parameters, np.zeros(1))[:2] if p is not None)
+    bounds = np.array([below.op.low, below.op.high]) / scale
+    low, high = np.clip(ROUNDING[op.rounding](bounds) + zero, *op.limits).astype(np.int64).tolist()
+    found = next((made for made in _narrower(op) if made.limits == (low, high)), None)
+    if found is None:
+        return node
+    walk.remove(below)
+    kind = TensorType(found.to, walk.shape(node.name))
+    return replace(node, op=found, operands=(below.operands[0], *node.operands[1:]), types=(kind,))
+
+
+def _narrower(op: Quantize) -> Iterator[Quantize]:
+    """The same quantizer to every format of as many bits or fewer."""
+    for bits in range(1, op.to.bits + 1):
+        for signed, narrow in itertools.product((False, True), (False, True)):
+            yield replace(op, to=Integer(signed, bits), narrow=narrow)
 
 
 # --- what stands before a layer
