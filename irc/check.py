@@ -14,7 +14,7 @@ from irc.limits import DEFAULTS, Limits
 from irc.pipeline.contract import Checker
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import Step
-from irc.pipeline.plugins import backend_names, find_backend
+from irc.pipeline.plugins import find_backend, usable_backends
 from irc.types import Array, Level
 
 UNSUPPORTED = "E104"
@@ -31,7 +31,7 @@ class Findings:
 def check_model(model: Path, target: str | None = None, passes: str | None = None,
                 shape: Mapping[str, int] | None = None, limits: Limits = DEFAULTS) -> Findings:
     """Try to compile for `target`, or for every target. Raises IrcError for a file that is damaged or a bad call."""
-    backends: list[Backend] = [find_backend(name) for name in ([target] if target else backend_names())]
+    backends: list[Backend] = [find_backend(name) for name in ([target] if target else usable_backends())]
     try:
         graph = read_model(model, shape or {}, limits)
     except IrcError as problem:

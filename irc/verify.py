@@ -27,7 +27,7 @@ from irc.folder import replace_folder
 from irc.graph import Graph, Port
 from irc.interpreter import evaluate
 from irc.mismatch import Mismatch, differing_actor, differing_file, differing_node, first_difference
-from irc.pipeline.plugins import backend_names, find_backend
+from irc.pipeline.plugins import find_backend, usable_backends
 from irc.samples import bind, decoded, restore, sample_count, take
 from irc.types import Array, Level
 
@@ -125,7 +125,7 @@ def chosen_targets(build: Build, only: Collection[str] | None) -> list[Backend]:
     """The backends that take the build's last graph; E501 for a name that is not one of them."""
     if "dataflow" not in build.stages:
         return []
-    names = backend_names() if only is None else only
+    names = usable_backends() if only is None else only
     found: list[Backend] = [find_backend(name) for name in names]
     for backend in found:
         if only is not None and backend.requires is not Level.DATAFLOW:

@@ -113,6 +113,13 @@ def test_own_passes_are_registered_like_any_plug_in() -> None:
     assert {"verilog", "hls", "sim"} <= set(plugins.backend_names())
 
 
+def test_a_broken_plug_in_is_passed_over_with_a_warning_and_takes_no_other_along() -> None:
+    with pytest.warns(plugins.PluginWarning, match="E307.*plug-in"):
+        usable = plugins.usable_passes()
+    assert "fold" in usable
+    assert set(usable) < set(plugins.pass_names())
+
+
 @pytest.mark.parametrize("text", ["idle @ " + "!" * 5000 + "first", "demo{sizes=" + "[" * 5000 + "]" * 5000 + "}"])
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(IrcError, match=r"E301.*nested too deeply"):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TextIO
 
 import click
 
@@ -45,6 +47,12 @@ def irc() -> None:
     """Compile trained neural networks to proven-equal Verilog, HLS C and a cycle-level simulator."""
 
 
+def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                 file: TextIO | None = None, line: str | None = None) -> None:
+    """A warning as one line on stderr."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+
 def main() -> None:
     """The console script."""
     if "_IRC_COMPLETE" in os.environ:  # a shell asks for completions, which only click's own `main` gives
@@ -55,6 +63,7 @@ def main() -> None:
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
     json = "--json" in arguments
+    warnings.showwarning = show_warning
     try:
         with irc.make_context("irc", list(arguments)) as context:  # not `main`, which exits with 1 when a pipe closes
             code = irc.invoke(context)

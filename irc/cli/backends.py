@@ -18,12 +18,12 @@ def command(name: str | None, as_json: bool) -> None:
 
     JSON: ok, backends (name, level, clocked, finish, summary, help).
     """
-    from irc.pipeline.plugins import backend_names
+    from irc.pipeline.plugins import usable_backends
 
     if name is not None:
         print_entry("backends", _described(name), ("summary", "level", "clocked", "finish"), "", as_json=as_json)
         return
-    print_catalogue("backends", [_described(known) for known in backend_names()], ("name", "level", "clocked",
+    print_catalogue("backends", [_described(known) for known in usable_backends()], ("name", "level", "clocked",
                     "finish"), as_json=as_json)
 
 

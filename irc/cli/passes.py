@@ -36,7 +36,7 @@ def _print_all(as_json: bool) -> None:
     from irc.cli.output import print_json, print_table
     from irc.pipeline import plugins
 
-    passes = [_described(name, plugins.find_pass(name)) for name in plugins.pass_names()]
+    passes = [_described(name, plugins.find_pass(name)) for name in plugins.usable_passes()]
     pipelines = {name: plugins.find_pipeline(name) for name in plugins.pipeline_names()}
     if as_json:
         named = [{"name": name, "text": text} for name, text in pipelines.items()]

@@ -6,7 +6,8 @@ An entry point of `irc.passes` names a class, one of `irc.backends` an instance,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -15,6 +16,10 @@ from irc.diagnostics import IrcError, did_you_mean, error
 from irc.pipeline.step import Pass
 
 PASSES, BACKENDS, PIPELINES = "irc.passes", "irc.backends", "irc.pipelines"
+
+
+class PluginWarning(UserWarning):
+    """An installed plug-in that cannot be loaded was passed over."""
 
 
 @cache
@@ -37,6 +42,26 @@ def backend_names() -> tuple[str, ...]:
 def pipeline_names() -> tuple[str, ...]:
     """The names that stand for a pipeline text, sorted. Loads none."""
     return tuple(registered(PIPELINES))
+
+
+def usable_passes() -> tuple[str, ...]:
+    """The words of the passes that load; a `PluginWarning` for each that does not, so that one broken package does not
+    take the others with it."""
+    return tuple(name for name in pass_names() if _loads(find_pass, name))
+
+
+def usable_backends() -> tuple[str, ...]:
+    """The words of the backends that load; a `PluginWarning` for each that does not."""
+    return tuple(name for name in backend_names() if _loads(find_backend, name))
+
+
+def _loads(find: Callable[[str], Any], name: str) -> bool:
+    try:
+        find(name)
+    except IrcError as problem:
+        warnings.warn(str(problem), PluginWarning, stacklevel=3)
+        return False
+    return True
 
 
 def find_pass(name: str) -> type[Pass]:
