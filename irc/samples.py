@@ -30,8 +30,10 @@ def load_samples(path: Path | str) -> dict[str, Array]:
             return {name: _entry(archive, name, str(path)) for name in archive.files}
     except OSError as problem:
         raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as problem:
-        raise error("E101", f"not an .npz file of plain arrays: {problem}", file=str(path)) from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        # NumPy's own words recommend unpickling, which runs whatever the file holds
+        raise error("E101", "not an .npz file of plain arrays", file=str(path),
+                    remedy="save named arrays with numpy.savez") from None
 
 
 def load_fitting(path: Path | str, graph: Graph) -> dict[str, Array]:

@@ -31,6 +31,7 @@ import numpy as np
 
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.graph import Graph, Node, Port
+from irc.ops.activation import Softmax
 from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
@@ -116,6 +117,8 @@ class Lowering(QuantizeLowering):
                 found = self.gathered(node)
             case ArgMax():
                 found = self.emit(node, node.op, self.operand(node, 0, channels=node.op.axis))
+            case Softmax():
+                raise self.refused(node, "softmax has no integer form", "run drop_softmax, which leaves it to the host")
             case _:
                 raise self.refused(node, f"{node.op.name} has no integer form",
                                    "replace it in the model, or end the network before it")
