@@ -18,6 +18,7 @@ class Limits:
     depth: int = 10_000  # nodes on a path from an input to an output
     tensor: int = 1 << 27  # elements of one tensor
     constants: int = 1 << 29  # bytes of all constants, computed ones included
+    work: int = 1 << 36  # multiplications for one sample
     rank: int = 32  # axes of one tensor
     name: int = 2_000  # characters of a name or a text attribute
     problems: int = 100  # reported at once

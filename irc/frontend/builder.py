@@ -55,7 +55,7 @@ class Builder:
         self._folded: dict[tuple[Op, tuple[str, ...]], tuple[str, ...]] = {}
         self._stored: set[str] = set()  # keys of initializers
         self._depths: dict[str, int] = {}  # nodes on the longest path to a value
-        self._read, self._bytes = 0, 0  # nodes read, bytes of constants
+        self._read, self._bytes, self._done = 0, 0, 0  # nodes read, bytes of constants, multiplications
 
     def add_input(self, name: str, type: TensorType) -> None:
         self.check_type(type)
@@ -130,6 +130,8 @@ class Builder:
         names = tuple(self._names.fresh(source.stem) for _ in types)
         depth = 1 + max((self._depths.get(operand, 0) for operand in operands), default=0)
         self.limits.check("depth", depth, "nodes one after the other")
+        self._done += self._work(op, operands, types)
+        self.limits.check("work", self._done, "multiplications")
         self._depths.update(dict.fromkeys(names, depth))
         self._nodes.append(Node(names, op, operands, types, source.origin))
         self.types.update(zip(names, types, strict=True))
