@@ -1,0 +1,78 @@
+"""Random models through irc and ONNX Runtime: how many disagree, how many end in a traceback.
+
+    python benchmarks/random_models.py --count 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from report import Table
+
+from irc.diagnostics import IrcError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from onnx_models import interpret, read, runtime, sample
+from random_models import models
+
+TOLERANCE = 1e-4  # of the largest output
+TABLE = Table("random_models", "Random models against ONNX Runtime", ("count", "seed"), {
+    "count": ",d", "seed": "d", "equal": ",d", "refused": "d", "mismatches": "d", "tracebacks": "d", "as_wanted": ""})
+
+
+def outcome(model: onnx.ModelProto, folder: Path) -> str:
+    """`equal`, `refused`, `mismatches` or `tracebacks`."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    feeds = {"x": sample([dim.dim_value for dim in dims], 7)}
+    (theirs,) = runtime(model, feeds)
+    try:
+        (ours,) = interpret(read(model, folder), feeds)
+    except IrcError as refusal:
+        print(refusal)
+        return "refused"
+    except Exception:
+        traceback.print_exc()
+        return "tracebacks"
+    same = ours.shape == theirs.shape and np.abs(ours - theirs).max() <= TOLERANCE * max(1.0, np.abs(theirs).max())
+    return "equal" if same else "mismatches"
+
+
+def counted(count: int, number: int, folder: Path) -> Counter[str]:
+    """Outcomes of `count` models drawn from a seed."""
+    found: Counter[str] = Counter()
+
+    @seed(number)
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))
+    @given(models())
+    def each(model: onnx.ModelProto) -> None:
+        found[outcome(model, folder)] += 1
+
+    each()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    given_ = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        found = counted(given_.count, given_.seed, Path(folder))
+    row = {"count": found.total(), "seed": given_.seed,
+           **{kind: found[kind] for kind in ("equal", "refused", "mismatches", "tracebacks")},
+           "as_wanted": found["equal"] == found.total()}
+    TABLE.record([row])
+    TABLE.show([row])
+
+
+if __name__ == "__main__":
+    main()
