@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irc.backend import Backend
-from irc.compiler import Stages, default_pipeline, planned, read_model
+from irc.compiler import Stages, default_pipeline, level_after, planned, read_model
 from irc.diagnostics import Diagnostic, IrcError
 from irc.graph import Graph
 from irc.limits import DEFAULTS, Limits
 from irc.pipeline.contract import Checker
 from irc.pipeline.driver import run_pipeline
-from irc.pipeline.language import Step
+from irc.pipeline.language import Step, parse_pipeline
 from irc.pipeline.plugins import find_backend, usable_backends
 from irc.types import Array, Level
 
@@ -40,9 +40,16 @@ def check_model(model: Path, target: str | None = None, passes: str | None = Non
         return Findings({}, problem.diagnostics)
     pipeline = passes if passes is not None else default_pipeline(graph)
     stages, problems = Stages(graph), list[Diagnostic]()
-    for steps, users in plans(graph, pipeline, backends):
+    taking = backends if target else [b for b in backends if _takes(b, graph, pipeline)]
+    for steps, users in plans(graph, pipeline, taking):
         problems += tried(graph, steps, users, stages)
     return Findings(stages.graphs(), tuple(dict.fromkeys(problems)))
+
+
+def _takes(backend: Backend, graph: Graph, pipeline: str) -> bool:
+    """Whether a backend stands below the level that the pipeline reaches, or at it."""
+    steps, levels = parse_pipeline(pipeline) if pipeline.strip() else (), list(Level)
+    return levels.index(level_after(graph.level, steps)) <= levels.index(backend.requires)
 
 
 def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[tuple[tuple[Step, ...], list[Backend]]]:
