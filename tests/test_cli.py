@@ -160,7 +160,7 @@ def test_check_finds_all_that_the_lowering_refuses(tmp_path: Path) -> None:
     answer = irc("check", save(build(nodes, {"x": (1, 4)}, weights(w=(4, 5), v=(5, 3))), tmp_path))
     assert answer.code == 1
     assert re.search(r"E306 .* tanh +tanh has no integer form +replace it", answer.out)
-    assert re.search(r"E306 .* softmax +softmax has no integer form +replace it", answer.out)
+    assert re.search(r"E306 .* softmax +softmax has no integer form +run drop_softmax", answer.out)
     assert answer.out.endswith("2 problems\n")
 
 
