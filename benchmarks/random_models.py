@@ -20,8 +20,8 @@ from report import Table
 from irc.diagnostics import IrcError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from model_strategies import models
 from onnx_models import interpret, read, runtime, sample
-from random_models import models
 
 TOLERANCE = 1e-4  # of the largest output
 TABLE = Table("random_models", "Random models against ONNX Runtime", ("count", "seed"), {

@@ -11,7 +11,9 @@ import accuracy
 import compile_time
 import ecp5
 import equality
+import fuzz
 import integer_speed
+import random_models
 import reproducibility
 import simulator_speed
 from report import Table
@@ -19,7 +21,7 @@ from report import Table
 README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
-                                      reproducibility)]
+                                      reproducibility, random_models, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:

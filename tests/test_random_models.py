@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
+from model_strategies import models, networks
 from onnx_models import interpret, read, runtime, sample, save
-from random_models import models, networks
 
 from irc.compiler import Request, compile_model
 from irc.verify import verify
