@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import cast
 
 import numpy as np
@@ -65,8 +66,9 @@ class Bitwise(Op):
             require_integer(operand, self.name)
         return TensorType(joined(a, b), broadcast(a, b))
 
+    @abstractmethod
     def combine(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError
+        """NumPy meaning on broadcast arrays of one format."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         rank = max(a.ndim, b.ndim) - 1
@@ -183,8 +185,9 @@ class Magnitude(Op):
         form = smallest_integer(low, high)
         return TensorType(Integer(form.signed, min(form.bits, 64)), x.shape)
 
+    @abstractmethod
     def bounds(self, form: Integer) -> tuple[int, int]:
-        raise NotImplementedError
+        """Least and largest result for an operand of a format."""
 
 
 @operation("abs", "x", levels=MODEL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from irc.operation import MODEL, Op, operation, same_format
@@ -30,8 +32,9 @@ class Comparison(Op):
         same_format(a, b)
         return TensorType(TRUTH, broadcast(a, b))
 
+    @abstractmethod
     def compare(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError
+        """Truth values (0 or 1) on arrays that broadcast."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         rank = max(a.ndim, b.ndim) - 1
@@ -70,8 +73,9 @@ class Extremum(Op):
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         return TensorType(joined(a, b), broadcast(a, b))
 
+    @abstractmethod
     def pick(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError
+        """The chosen of two values, on arrays that broadcast."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         rank = max(a.ndim, b.ndim) - 1
