@@ -89,7 +89,7 @@ def outcome(path: Path, *, whole: bool) -> str:
         return "refused"
     except HangError:
         return "hangs"
-    except Exception:
+    except Exception:  # any other exception is what this benchmark looks for
         traceback.print_exc()
         return "tracebacks"
     finally:
