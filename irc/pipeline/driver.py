@@ -16,6 +16,7 @@ from irc.diagnostics import IrcError, error
 from irc.graph import Graph, Node
 from irc.pipeline import plugins
 from irc.pipeline.contract import Checker, Deviation
+from irc.pipeline.judge import Judge
 from irc.pipeline.language import Step, parse_pipeline
 from irc.pipeline.selector import Everything
 from irc.pipeline.step import Context
@@ -68,6 +69,7 @@ def run_pipeline(
     observe: Callable[[Record, Graph], None] | None = None,
     seed: int = 0,
     check: bool = True,
+    judge: Judge | None = None,
 ) -> Outcome:
     """Run `steps` on `graph`.
 
@@ -76,7 +78,8 @@ def run_pipeline(
     when a pass breaks its contract, E306 when a step cannot run at the level of the graph, E401 when the data do not
     fit.
     """
-    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe)
+    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe,
+                     judge)
     for done, step in enumerate(steps):
         if progress is not None:
             progress(step.text, done, len(steps))
@@ -97,13 +100,15 @@ class _Driver:
     """The graph as it stands, and what has been done to it."""
 
     def __init__(self, graph: Graph, calibration: Mapping[str, Array] | None, dump: Path | None, seed: int,
-                 checker: Checker | None, observe: Callable[[Record, Graph], None] | None = None) -> None:
+                 checker: Checker | None, observe: Callable[[Record, Graph], None] | None = None,
+                 judge: Judge | None = None) -> None:
         self.graph = graph
         self.calibration = calibration
         self.folder = dump
         self.seed = seed
         self.checker = checker
         self.observe = observe
+        self.judge = judge
         self.records: list[Record] = []
         self.dump("input")
 
@@ -158,7 +163,7 @@ class _Driver:
             notes.append(Note(key, value, node))
 
         data = bind(self.graph, self.calibration) if self.calibration is not None else None
-        return Context(data, selected, note, self.seed)
+        return Context(data, selected, note, self.seed, self.judge)
 
     def dump(self, word: str) -> None:
         if self.folder is not None:

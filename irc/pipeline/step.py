@@ -17,11 +17,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from irc.diagnostics import error
 from irc.graph import Graph, Node
 from irc.types import Array, Level
+
+if TYPE_CHECKING:
+    from irc.pipeline.judge import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +62,27 @@ class Context:
 
     `calibration` maps input ports to arrays [samples, *shape] (None when the user gave none). `selected` tells whether
     the user's selector (`@ op(Conv) & !name("head*")`) takes a node; without selector it takes all. `note` records a
-    fact about what was done (shown by `irc explain`): note("sparsity", 0.9, node="conv1").
+    fact about what was done (shown by `irc explain`): note("sparsity", 0.9, node="conv1"). `judge` scores graphs on
+    the user's data (None when there are none).
     """
 
     calibration: Mapping[str, Array] | None = None
     selected: Callable[[Node], bool] = lambda node: True
     note: Callable[..., None] = lambda key, value, node="": None
     seed: int = 0
+    judge: Judge | None = None
 
     def calibration_for(self, what: str) -> Mapping[str, Array]:
         """The calibration data, or E402 naming `what` needs them."""
         if self.calibration is None:
             raise error("E402", f"{what} needs calibration data", remedy="give them with --calib data.npz")
         return self.calibration
+
+    def judge_for(self, what: str) -> Judge:
+        """The judge, or E402 naming `what` needs data to score graphs on."""
+        if self.judge is None:
+            raise error("E402", f"{what} needs data to judge the network by", remedy="give them with --data data.npz")
+        return self.judge
 
 
 class Pass(ABC):
