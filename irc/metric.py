@@ -1,4 +1,4 @@
-"""Metrics: how good a network's outputs are, against labels or, where there are none, against the float model's outputs.
+"""Metrics: how good a network's outputs are, against labels or against the float model's outputs.
 
 A metric looks at the first output. Outputs are [samples, ..., classes] for the labelled metrics, whose labels are
 integers [samples, ...]; so one label a sample for a classifier, one a position for a language model.

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # from the bottom up; modules of one row may import each other, and everything in the rows above
 LAYERS = (
-    ("irc.types", "irc.rounding", "irc.diagnostics", "irc.folder", "irc.limits"),
+    ("irc.types", "irc.rounding", "irc.diagnostics", "irc.folder", "irc.limits", "irc.metric"),
     ("irc.operation", "irc.graph", "irc.actor", "irc.expression", "irc.rom"),
     ("irc.ops",),
     ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples"),
