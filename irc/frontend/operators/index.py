@@ -12,7 +12,7 @@ from irc.frontend.table import operator
 from irc.ops.bits import WIDEST, BitwiseAnd, Modulo, Truncate
 from irc.ops.comparison import Equal, Less, LessOrEqual, Where
 from irc.ops.contraction import BroadcastTo
-from irc.ops.elementwise import Add
+from irc.ops.elementwise import Add, Sub
 from irc.ops.index import GatherElements, GatherND, Reduction, ScatterElements, ScatterND, TopK
 from irc.ops.shape import Gather, Reshape
 from irc.types import Array
@@ -118,14 +118,23 @@ def non_zero(call: Call) -> str:
 def reverse_sequence(call: Call) -> str:
     """Each batch entry turned around up to its length."""
     time, batch = call.attribute("time_axis", 0), call.attribute("batch_axis", 1)
-    lengths, shape = cast(Array, call.constant(1)), call.shape()
-    if {time, batch} != {0, 1} or lengths.shape != shape[batch : batch + 1]:
+    if {time, batch} != {0, 1} or call.shape(1) != call.shape()[batch : batch + 1]:
         raise call.refusal("time and batch must be the first two axes, with one length for each of the batch")
-    steps = np.arange(shape[time]).reshape(-1, 1)
-    places = np.where(steps < lengths, lengths - 1 - steps, steps)  # [time, batch]
-    places = places if time == 0 else places.T
-    spread = np.broadcast_to(places.reshape(*places.shape, *(1,) * (len(shape) - 2)), shape)
-    return call.emit(GatherElements(time), call.operand(0), call.make(spread, WIDEST, "places"))
+    return turned_to_length(call, call.operand(0), call.operand(1), time, batch)
+
+
+def turned_to_length(call: Call, value: str, lengths: str, time: int, batch: int) -> str:
+    """Axis `time` turned around, for each index of axis `batch` up to its length; what is behind stays."""
+    shape, rest = call.type(value).shape, (1,) * (len(call.type(value).shape) - 2)
+    steps = call.make(np.arange(shape[time]).reshape((-1, 1) if time == 0 else (1, -1)), WIDEST, "steps")
+    line = (1, shape[batch]) if batch == 1 else (shape[batch], 1)
+    ends = call.emit(Reshape(line), lengths, part="ends")
+    last = call.emit(Sub(), ends, call.make(np.int64(1), WIDEST, "one"), part="last")
+    places = call.emit(Where(), call.emit(Less(), steps, ends, part="inside"),
+                       call.emit(Sub(), last, steps, part="turned"), steps, part="places")
+    column = call.emit(Reshape((*call.type(places).shape, *rest)), places, part="column")
+    spread = call.emit(BroadcastTo(shape), column, part="spread")
+    return call.emit(GatherElements(time), value, spread, part="backwards")
 
 
 @operator("TensorScatter")
