@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from irc.operation import ARITHMETIC, Op, operation, same_format
-from irc.types import Array, Float, Format, Integer, PowerOfTwo, TensorType, smallest_integer
+from irc.types import Array, Float, Format, Integer, PowerOfTwo, Shape, TensorType, smallest_integer
 
 _EXACT = 1 << 53  # every integer up to here is a float64
 
@@ -103,20 +103,23 @@ class Conv(Op):
             parts = [self.evaluate(x[i % len(x)][None], weight[i % len(weight)][None],
                                    None if bias is None else bias[i % len(bias)][None]) for i in range(count)]
             return np.concatenate(parts)
-        kernel, lead = weight[0], x.shape[:2]
-        patches = windows(x.reshape(-1, *x.shape[2:]), kernel.shape[2:], self.strides, self.pads, self.dilations,
-                          self.pad_value)
-        count, spatial = patches.shape[0], kernel.ndim - 2
-        out = patches.shape[2 : 2 + spatial]
-        # [M, G, C/G, *out, *kernel] -> [G, M*out, C/G*kernel]
-        groups = patches.reshape(count, self.group, -1, *patches.shape[2:])
-        order = (1, 0, *range(3, 3 + spatial), 2, *range(3 + spatial, 3 + 2 * spatial))
-        rows = groups.transpose(order).reshape(self.group, count * math.prod(out), -1)
+        kernel, (count, batch) = weight[0], x.shape[:2]
+        rows = self.patches(x, kernel.shape[2:])
         columns = kernel.reshape(self.group, kernel.shape[0] // self.group, -1).transpose(0, 2, 1)
         sums = exact_product(rows, columns, rows.shape[-1])  # [G, M*out, O/G]
-        sums = sums.reshape(self.group, count, math.prod(out), -1).transpose(1, 0, 3, 2)
-        result = sums.reshape(*lead, kernel.shape[0], *out)
-        return result if bias is None else result + bias.reshape(1, 1, -1, *(1,) * spatial)
+        out = conv_sizes(x.shape[3:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        sums = sums.reshape(self.group, count * batch, math.prod(out), -1).transpose(1, 0, 3, 2)
+        result = sums.reshape(count, batch, kernel.shape[0], *out)
+        return result if bias is None else result + bias.reshape(1, 1, -1, *(1,) * len(out))
+
+    def patches(self, x: Array, kernel: Shape) -> Array:
+        """What the weight rows of each group are multiplied with: [group, samples * batch * out, C/group * kernel]."""
+        view = windows(x.reshape(-1, *x.shape[2:]), kernel, self.strides, self.pads, self.dilations, self.pad_value)
+        spatial = len(kernel)
+        groups = view.reshape(len(view), self.group, -1, *view.shape[2:])  # [M, G, C/G, *out, *kernel]
+        order = (1, 0, *range(3, 3 + spatial), 2, *range(3 + spatial, 3 + 2 * spatial))
+        places = len(view) * math.prod(view.shape[2 : 2 + spatial])
+        return groups.transpose(order).reshape(self.group, places, -1)
 
 
 def conv_sizes(sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...],
