@@ -123,10 +123,10 @@ class Builder:
             self._check_finite(operand)
         for type in types:
             self.check_type(type)
+        if not any(type.size for type in types):  # nothing is computed
+            return tuple(self.constant(np.zeros(t.shape, t.format.dtype), t.format, source.stem) for t in types)
         if self._folds(op, operands, types):
             return self._fold(op, operands, types, source)
-        if not all(type.size for type in types):
-            raise error("E106", f"the result is an empty tensor, {types[0]}")
         names = tuple(self._names.fresh(source.stem) for _ in types)
         depth = 1 + max((self._depths.get(operand, 0) for operand in operands), default=0)
         self.limits.check("depth", depth, "nodes one after the other")
@@ -175,6 +175,10 @@ class Builder:
         used = dict.fromkeys(o for node in self._nodes for o in node.operands)
         used |= dict.fromkeys(outputs.values())
         final = {key: self._names.fresh(identifier(self._stems[key])) for key in used if key in self._constants}
+        empty = next((port for port, value in outputs.items() if not self.types[value].size), None)
+        if empty is not None:
+            raise error("E106", f"the output '{empty}' is an empty tensor, {self.types[outputs[empty]]}",
+                        remedy="Remove the output from the model.")
         constants = {new: replace(self._constants[key], name=new) for key, new in final.items()}
         nodes = [replace(n, operands=tuple(final.get(o, o) for o in n.operands)) for n in self._nodes]
         ports = [Port(port, self.types[value], final.get(value, value)) for port, value in outputs.items()]

@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, NodeProto
 from irc.diagnostics import Diagnostic, IrcError, error
 from irc.frontend.builder import LARGEST_FOLDED, Builder, Source
 from irc.frontend.names import label, stem
-from irc.frontend.table import Reader, find_operator, is_standard
+from irc.frontend.table import Reader, definition, find_operator, is_standard
 from irc.frontend.tensors import decode
 from irc.graph import MISSING
 from irc.operation import Op
@@ -184,7 +184,7 @@ def _read(read: Reader, call: Call) -> str | tuple[str, ...]:
 def _check_operands(call: Call) -> None:
     """What the operator's definition demands is there: its operands and a name for its result."""
     standard = is_standard(call.node.domain)
-    formals = onnx.defs.get_schema(call.node.op_type, call.opset, "").inputs if standard else ()
+    formals = definition(call.node.op_type, call.node.domain, call.opset).inputs if standard else ()
     for index, formal in enumerate(formals):
         if formal.option != onnx.defs.OpSchema.FormalParameterOption.Optional and not call.has(index):
             raise error("E102", f"the operand {formal.name} is missing")

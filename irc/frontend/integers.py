@@ -7,14 +7,14 @@ from irc.ops.bits import WIDEST, Wrap
 from irc.ops.quantization import Dequantize
 from irc.types import Float, Format, Integer
 
-_NARROWEST = 8  # bits of the narrowest type of ONNX that has arithmetic
+NARROWEST = 8  # bits of the narrowest type of ONNX that has arithmetic
 
 
 def integer_format(call: Call, *operands: int) -> Format:
     """The ONNX type of operands that have the same one. Formats here may be narrower: an index from ArgMax is int64."""
     formats = [call.type(call.operand(i)).format for i in operands]
     widest = max(formats, key=lambda form: form.bits)
-    return WIDEST if isinstance(widest, Integer) and 1 < widest.bits < _NARROWEST else widest
+    return WIDEST if isinstance(widest, Integer) and 1 < widest.bits < NARROWEST else widest
 
 
 def fitted(call: Call, value: str, *operands: int) -> str:

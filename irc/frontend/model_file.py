@@ -49,11 +49,19 @@ def _complete(model: ModelProto, file: str) -> ModelProto:
     if not model.graph.node or not model.graph.output:
         missing = "nodes" if not model.graph.node else "outputs"
         raise error("E103", f"the graph has no {missing}", file=file)
-    if model.functions:
-        from onnx import inliner
+    return _inlined(model, file) if model.functions else model
 
-        model = inliner.inline_local_functions(model)
-    return model
+
+def _inlined(model: ModelProto, file: str) -> ModelProto:
+    """The bodies of local functions in place of their calls."""
+    from onnx import inliner
+
+    try:
+        return inliner.inline_local_functions(model)
+    except RuntimeError as problem:  # what its C++ asserts, such as more operands than the function has
+        reason = str(problem).rpartition(": ")[2]
+        raise error("E102", f"the local functions of the model do not fit their calls: {reason}", file=file,
+                    remedy="Export the model again.") from None
 
 
 def opset(model: ModelProto) -> int:

@@ -66,9 +66,21 @@ def qonnx_operator(*names: str) -> Callable[[R], R]:
     return enter
 
 
+PREVIEW = "ai.onnx.preview"  # has versions of its own
+
+
 def is_standard(domain: str) -> bool:
     """Whether operators of this domain are defined by ONNX itself."""
-    return domain in ("", "ai.onnx")
+    return domain in ("", "ai.onnx", PREVIEW)
+
+
+def definition(name: str, domain: str, opset: int) -> onnx.defs.OpSchema:
+    """The definition of a standard operator; of a preview operator the newest."""
+    return onnx.defs.get_schema(name, PREVIEW) if domain == PREVIEW else onnx.defs.get_schema(name, opset, "")
+
+
+def _is_defined(name: str, domain: str, opset: int) -> bool:
+    return onnx.defs.has(name, PREVIEW) if domain == PREVIEW else onnx.defs.has(name, opset, "")
 
 
 def find_operator(name: str, domain: str, opset: int) -> Reader:
@@ -85,7 +97,7 @@ def find_operator(name: str, domain: str, opset: int) -> Reader:
                     remedy="Export with standard ONNX operators only.")
     if name not in OPERATORS:
         raise error("E104", f"the operator {name} is not supported", operator=name, remedy=_remedy(name))
-    if not onnx.defs.has(name, opset, ""):
+    if not _is_defined(name, domain, opset):
         raise error("E104", f"operator set {opset} has no operator {name}", operator=name,
                     remedy="Export with a newer operator set.")
     for entry in OPERATORS[name]:

@@ -22,11 +22,13 @@ FORMATS: dict[int, Format] = {
     TensorProto.BFLOAT16: Float(32),
     TensorProto.DOUBLE: Float(64),
     TensorProto.BOOL: Integer(False, 1),
+    TensorProto.UINT2: Integer(False, 2),
     TensorProto.UINT4: Integer(False, 4),
     TensorProto.UINT8: Integer(False, 8),
     TensorProto.UINT16: Integer(False, 16),
     TensorProto.UINT32: Integer(False, 32),
     TensorProto.UINT64: Integer(False, 63),  # what int64 arithmetic holds; larger numbers are refused
+    TensorProto.INT2: Integer(True, 2),
     TensorProto.INT4: Integer(True, 4),
     TensorProto.INT8: Integer(True, 8),
     TensorProto.INT16: Integer(True, 16),
@@ -42,7 +44,7 @@ def element_format(element_type: int) -> Format:
     """The format of an ONNX element type, or E104."""
     if element_type not in FORMATS:
         raise error("E104", f"the element type {_element_name(element_type)} is not supported",
-                    remedy="Use float32, or integers of 4 to 64 bits.")
+                    remedy="Use float32, or integers of 2 to 64 bits.")
     return FORMATS[element_type]
 
 

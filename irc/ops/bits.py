@@ -99,28 +99,39 @@ class BitwiseXor(Bitwise):
         return np.asarray(a ^ b)
 
 
+class Shift(Bitwise):
+    """Shared rule: a number of `bits` bits has no more to shift out; so does a shift by a negative number."""
+
+    __slots__ = ()
+    bits: int
+
+    def everything(self, by: Array) -> Array:
+        """Where every bit is shifted out."""
+        return np.asarray((by < 0) | (by >= self.bits))
+
+
 @operation("shift_left", "a b", levels=MODEL)
-class ShiftLeft(Bitwise):
-    """a * 2^b."""
+class ShiftLeft(Shift):
+    """a * 2^b modulo 2^64, 0 where b is not one of 0 to `bits` - 1."""
+
+    bits: int = 64
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         signed = cast(Integer, super().infer(a, b).format).signed
         return TensorType(WIDEST if signed else Integer(False, 63), broadcast(a, b))
 
     def combine(self, a: Array, b: Array) -> Array:
-        if ((b < 0) | (b > 63) | ((a << b) >> b != a)).any():
-            raise OverflowError("a shifted integer does not fit 64 bits")
-        return np.asarray(a << b)
+        return np.where(self.everything(b), 0, a << np.clip(b, 0, 63))
 
 
 @operation("shift_right", "a b", levels=MODEL)
-class ShiftRight(Bitwise):
-    """a / 2^b, rounded to minus infinity."""
+class ShiftRight(Shift):
+    """a / 2^b, rounded to minus infinity: 0 or -1 where b is not one of 0 to `bits` - 1."""
+
+    bits: int = 64
 
     def combine(self, a: Array, b: Array) -> Array:
-        if (b < 0).any():
-            raise OverflowError("a shift by a negative number of bits")
-        return np.asarray(a >> np.minimum(b, 63))
+        return np.asarray(a >> np.where(self.everything(b), 63, b))
 
 
 @operation("quotient", "a b", levels=MODEL)

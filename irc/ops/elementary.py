@@ -42,6 +42,10 @@ def _erf(x: Array) -> Array:
     return np.where(np.isnan(x), x, area * end * (2 / np.sqrt(np.pi)))
 
 
+def _single(x: Array) -> Array:
+    return x.astype(np.float32).astype(np.float64)
+
+
 def _softplus(x: Array) -> Array:
     return np.asarray(np.logaddexp(0, x))
 
@@ -177,6 +181,13 @@ class Round(Elementary):
     """The nearest whole number, ties to even."""
 
     function = np.rint
+
+
+@operation("single", "x", levels=MODEL)
+class Single(Elementary):
+    """x in single precision: rounded to 24 bits."""
+
+    function = _single
 
 
 @operation("is_nan", "x", levels=MODEL)

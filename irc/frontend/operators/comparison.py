@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from irc.frontend.call import Call
-from irc.frontend.integers import fitted
+from irc.frontend.integers import fitted, integer_format
 from irc.frontend.operators.conversion import negated
 from irc.frontend.table import operator
 from irc.operation import Op
@@ -57,11 +57,12 @@ def bitwise_not(call: Call) -> str:
 
 @operator("BitShift")
 def shift(call: Call) -> str:
-    match call.attribute("direction", ""):
+    direction, bits = call.attribute("direction", ""), integer_format(call, 0).bits
+    match direction:
         case "LEFT":
-            return fitted(call, call.emit(ShiftLeft(), call.operand(0), call.operand(1)), 0)
+            return fitted(call, call.emit(ShiftLeft(bits), call.operand(0), call.operand(1)), 0)
         case "RIGHT":
-            return call.emit(ShiftRight(), call.operand(0), call.operand(1))
+            return call.emit(ShiftRight(bits), call.operand(0), call.operand(1))
         case other:
             raise call.refusal(f"the direction '{other}' is neither LEFT nor RIGHT")
 

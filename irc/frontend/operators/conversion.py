@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from irc.frontend.call import Call
+from irc.frontend.integers import NARROWEST
 from irc.frontend.table import operator
 from irc.frontend.tensors import element_format
-from irc.ops.bits import BitwiseXor, Truncate, Wrap
+from irc.ops.bits import WIDEST, BitwiseXor, Truncate, Wrap
 from irc.ops.comparison import TRUTH, Equal
 from irc.ops.quantization import Dequantize
 from irc.types import Float, Format, Integer
@@ -16,6 +17,16 @@ from irc.types import Float, Format, Integer
 @operator("Cast")
 def cast_to(call: Call) -> str:
     return _converted(call, element_format(call.attribute("to", 0)))
+
+
+@operator("BitCast")
+def bit_cast(call: Call) -> str:
+    """Bits of integers, read as others."""
+    to, have = element_format(call.attribute("to", 0)), call.type(call.operand(0)).format
+    if not isinstance(to, Integer) or not isinstance(have, Integer) or to.bits != have.bits:
+        raise call.refusal(f"the bits of {have} cannot be read as {to}: irc knows the bits of integers only",
+                           "Convert with Cast, or do this before the model.")
+    return call.operand(0) if to == have else call.emit(Wrap(to), call.operand(0))
 
 
 @operator("CastLike")
@@ -36,7 +47,10 @@ def _converted(call: Call, to: Format) -> str:
             call.make(np.asarray(call.builder.data(value), np.float64), to))
     if to == TRUTH:
         return negated(call, call.emit(Equal(), value, zero(call, have), part="is_zero"))
-    return call.emit(Truncate(to) if isinstance(have, Float) else Wrap(to), value)
+    if isinstance(have, Float):
+        whole = to if to.bits >= NARROWEST else WIDEST
+        value = call.emit(Truncate(whole), value, part="" if whole == to else "whole")
+    return value if call.type(value).format == to else call.emit(Wrap(to), value)
 
 
 def zero(call: Call, form: Format) -> str:

@@ -46,7 +46,7 @@ def _split(call: Call, sizes: tuple[int, ...]) -> tuple[str, ...]:
         raise error("E106", f"{count} outputs are not num_outputs")
     part = -(-shape[axis] // count)
     sizes = sizes or (*(part,) * (count - 1), shape[axis] - part * (count - 1))
-    if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 1:
+    if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 0:
         raise error("E106", f"{shape[axis]} indices cannot be split into {list(sizes)}")
     starts = np.cumsum((0, *sizes[:-1])).tolist()
     return tuple(_part(call, axis, start, size) for start, size in zip(starts, sizes, strict=True))

@@ -95,7 +95,9 @@ def transpose(call: Call) -> str:
 @operator("Concat")
 def concat(call: Call) -> str:
     axis = call.axis(call.attribute("axis", 1), len(call.shape()))
-    return call.emit(Concat(axis), *(call.operand(i) for i in range(call.count)))
+    operands = [call.operand(i) for i in range(call.count)]
+    filled = [operand for operand in operands if call.type(operand).size] or operands
+    return filled[0] if len(filled) == 1 < len(operands) else call.emit(Concat(axis), *filled)
 
 
 @operator("Gather")

@@ -12,14 +12,15 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 from irc.diagnostics import IrcError, error
 from irc.frontend.call import Call, read_node
 from irc.frontend.names import label
-from irc.frontend.table import operator
+from irc.frontend.table import definition, operator
 from irc.frontend.tensors import element_type
 
 # Operators whose definition is a function of others, and that need no op of their own.
 FUNCTIONS = (
-    "AffineGrid", "Attention", "BlackmanWindow", "CausalConvWithState", "CenterCropPad", "GroupNormalization",
-    "HammingWindow", "HannWindow", "LayerNormalization", "LinearAttention", "MeanVarianceNormalization",
-    "NegativeLogLikelihoodLoss", "RMSNormalization", "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "SwiGLU",
+    "AffineGrid", "Attention", "BlackmanWindow", "CausalConvWithState", "CenterCropPad", "DynamicQuantizeLinear",
+    "FlexAttention", "GroupNormalization", "HammingWindow", "HannWindow", "LayerNormalization",
+    "LinearAttention", "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "RMSNormalization", "RotaryEmbedding",
+    "SoftmaxCrossEntropyLoss", "SwiGLU",
 )
 
 
@@ -38,7 +39,7 @@ def function(call: Call) -> tuple[str, ...]:
 
 
 def _body(call: Call) -> FunctionProto:
-    schema: Any = onnx.defs.get_schema(call.node.op_type, call.opset, "")  # its stubs lack the functions
+    schema: Any = definition(call.node.op_type, call.node.domain, call.opset)  # its stubs lack the functions
     if schema.has_function:
         return cast(FunctionProto, schema.function_body)
     versions = [v for v in schema.context_dependent_function_opset_versions if v <= call.opset]
@@ -94,7 +95,7 @@ def rename_inside(node: NodeProto, names: Mapping[str, str]) -> None:
 
 def _attributes(call: Call, attributes: Iterable[AttributeProto]) -> Iterator[AttributeProto]:
     """Attributes of a body's node; those that refer to an attribute of the function take its value or default."""
-    schema = onnx.defs.get_schema(call.node.op_type, call.opset, "")
+    schema = definition(call.node.op_type, call.node.domain, call.opset)
     given = {a.name: a for a in call.node.attribute}
     for attribute in attributes:
         if not attribute.ref_attr_name:
