@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "border of no kind": (one("Pad", (1, 3), {"p": ints(0, 1, 0, 1)}, mode="mirror"), "the mode 'mirror'"),
     "complex": (one("Cast", (1, 3), to=TensorProto.COMPLEX64), "element type complex64"),
     "attribute type": (one("Softmax", (1, 3), axis=1.5), "the attribute axis has the wrong type"),
-    "blocks": (one("DequantizeLinear", (1, 3), weights(s=(1,)), opset=21, block_size=2), "block_size"),
+    "blocks": (one("DequantizeLinear", (1, 3), weights(s=(1,)), opset=21, block_size=2), "scales [1] do not fit blocks of 2"),
 }
 
 
@@ -217,7 +217,6 @@ MISMATCHED = {
     "Reshape to two unknowns": one("Reshape", (1, 3), {"shape": ints(-1, -1)}),
     "Flatten": one("Flatten", (1, 3), axis=3),
     "Transpose": one("Transpose", (1, 3), perm=[0, 0]),
-    "Slice": one("Slice", (1, 3), {"s": ints(2), "e": ints(1), "a": ints(1)}),
     "Unsqueeze": one("Unsqueeze", (1, 3), {"a": ints(0, 0)}),
 }
 
@@ -226,6 +225,11 @@ MISMATCHED = {
 def test_shapes_that_do_not_fit(case: str, tmp_path: Path) -> None:
     (found,) = problems(MISMATCHED[case], tmp_path)
     assert found.code == "E106" and found.place.operator == case.split()[0]
+
+
+def test_an_output_of_nothing(tmp_path: Path) -> None:
+    (found,) = problems(one("Slice", (1, 3), {"s": ints(2), "e": ints(1), "a": ints(1)}), tmp_path)
+    assert found.code == "E106" and "the output 'y' is an empty tensor" in found.message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
