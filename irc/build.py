@@ -18,7 +18,7 @@ from typing import Any
 
 from irc.diagnostics import error
 from irc.graph import Graph, Port
-from irc.pipeline.driver import Record
+from irc.pipeline.record import Record
 from irc.text import large_constants, load_graph, print_graph, write_npz
 
 MANIFEST = "irc.json"
@@ -126,12 +126,13 @@ def _plain(value: object) -> object:
         case _ if hasattr(value, "__index__"):
             return int(value)  # NumPy's integers
         case _ if hasattr(value, "__float__"):
-            return _rounded(float(value))
+            return rounded(float(value))
         case _:
             return str(value)
 
 
-def _rounded(value: float) -> float | str:
+def rounded(value: float) -> float | str:
+    """A measured number for the manifest."""
     return float(f"{value:.{DIGITS}g}") if abs(value) < float("inf") else str(value)
 
 

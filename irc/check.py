@@ -1,4 +1,7 @@
-"""What stands in the way of a model, before any real work: every operator, pass and target is tried on made-up data."""
+"""What stands in the way of a model, before any real work: every operator, pass and target is tried on made-up data.
+
+Guards are taken to hold, because made-up data say nothing about accuracy.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from irc.graph import Graph
 from irc.limits import DEFAULTS, Limits
 from irc.pipeline.contract import Checker
 from irc.pipeline.driver import run_pipeline
-from irc.pipeline.language import Step, parse_pipeline
+from irc.pipeline.judge import Criterion
+from irc.pipeline.language import parse_pipeline
+from irc.pipeline.plan import Step, unguarded
 from irc.pipeline.plugins import find_backend, usable_backends
 from irc.types import Array, Level
 
@@ -54,7 +59,7 @@ def _takes(backend: Backend, graph: Graph, pipeline: str) -> bool:
 
 def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[tuple[tuple[Step, ...], list[Backend]]]:
     """The different ways down to the backends, each with those that take it."""
-    ways = [(planned(graph, pipeline, backend), backend) for backend in backends]
+    ways = [(tuple(unguarded(planned(graph, pipeline, backend))), backend) for backend in backends]
     texts = {tuple(step.text for step in steps): steps for steps, _ in ways}
     for text, steps in texts.items():
         yield steps, [backend for other, backend in ways if tuple(step.text for step in other) == text]
@@ -62,8 +67,10 @@ def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[
 
 def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend], stages: Stages) -> list[Diagnostic]:
     """What the passes and then the backends refuse."""
+    data = made_up(graph)
+    judge = Criterion(metric="cosine").judge(graph, data) if data is not None else None
     try:
-        outcome = run_pipeline(graph, steps, calibration=made_up(graph), observe=stages.observe, check=False)
+        outcome = run_pipeline(graph, steps, calibration=data, observe=stages.observe, check=False, judge=judge)
     except IrcError as problem:
         return list(problem.diagnostics)
     return [refusal for backend in backends for refusal in backend.refused(outcome.graph)]

@@ -10,14 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from irc.backend import Backend, Files
-from irc.build import LAYOUT, MANIFEST, STAGES, Build, graph_files, manifest_text, ports_json, records_json
+from irc.build import (
+    LAYOUT,
+    MANIFEST,
+    STAGES,
+    Build,
+    graph_files,
+    manifest_text,
+    ports_json,
+    records_json,
+    rounded,
+)
 from irc.diagnostics import IrcError, error
 from irc.folder import replace_folder, require_replaceable
 from irc.graph import Graph
 from irc.limits import DEFAULTS, Limits
-from irc.pipeline.driver import Record, run_pipeline, steps_to
-from irc.pipeline.language import Step, parse_pipeline
+from irc.pipeline.driver import run_pipeline, steps_to
+from irc.pipeline.judge import Criterion, Judge
+from irc.pipeline.language import parse_pipeline
+from irc.pipeline.plan import Item, passes_of
 from irc.pipeline.plugins import find_backend
+from irc.pipeline.record import Record
 from irc.samples import load_fitting
 from irc.text import load_graph
 from irc.types import Level
@@ -38,6 +51,7 @@ class Request:
     seed: int = 0
     dump: Path | None = None
     limits: Limits = DEFAULTS
+    criterion: Criterion = field(default_factory=Criterion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +80,10 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
     pipeline = request.passes if request.passes is not None else default_pipeline(graph)
     steps = planned(graph, pipeline, backend)
     data = load_fitting(request.calibration, graph) if request.calibration is not None else None
+    judge = request.criterion.judge(graph, data)
     stages = Stages(graph)
     outcome = run_pipeline(graph, steps, calibration=data, dump=request.dump, progress=progress, seed=request.seed,
-                           observe=stages.observe)
+                           observe=stages.observe, judge=judge)
     refused = backend.refused(outcome.graph)
     if refused:
         raise IrcError(*refused)
@@ -78,6 +93,8 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
         "layout": LAYOUT, "irc": version("irc-compiler"), "target": request.target,
         "model": _identity(request.model), "pipeline": pipeline, "seed": request.seed,
         "calibration": _identity(request.calibration) if request.calibration else None,
+        "data": _identity(request.criterion.data) if request.criterion.data else None,
+        "metric": measured(judge, stages) if judge is not None else None,
         "inputs": ports_json(outcome.graph.inputs), "outputs": ports_json(outcome.graph.outputs),
         "passes": records_json(outcome.records), "stages": list(stages.graphs()), "files": list(files),
     }
@@ -100,7 +117,7 @@ def default_pipeline(graph: Graph) -> str:
     return DEFAULT if graph.level is Level.MODEL else ""
 
 
-def planned(graph: Graph, pipeline: str, backend: Backend) -> tuple[Step, ...]:
+def planned(graph: Graph, pipeline: str, backend: Backend) -> tuple[Item, ...]:
     """The user's steps, those that reach the level of the backend, and the backend's own last ones.
 
     Of the last ones, those up to the last that the user named are left to the user.
@@ -108,14 +125,14 @@ def planned(graph: Graph, pipeline: str, backend: Backend) -> tuple[Step, ...]:
     steps = parse_pipeline(pipeline) if pipeline.strip() else ()
     steps += steps_to(level_after(graph.level, steps), backend.requires)
     finish = parse_pipeline(backend.finish) if backend.finish else ()
-    named = {step.word for step in steps}
+    named = {step.word for step in passes_of(steps)}
     taken = max((i + 1 for i, step in enumerate(finish) if step.word in named), default=0)
     return steps + finish[taken:]
 
 
-def level_after(level: Level, steps: tuple[Step, ...]) -> Level:
+def level_after(level: Level, steps: tuple[Item, ...]) -> Level:
     """The level at which `steps` leave a graph, descents that the driver inserts included."""
-    for step in steps:
+    for step in passes_of(steps):
         level = step.pass_.ensures or step.pass_.requires or level
     return level
 
@@ -144,6 +161,14 @@ class Stages:
         self._found["quantized"] = graph
         if self._exact:
             self._found["float"] = graph
+
+
+def measured(judge: Judge, stages: Stages) -> dict[str, Any]:
+    """The score before and after the passes. Streams compute what the integers do, which is proven and takes longer."""
+    graphs = [graph for graph in stages.graphs().values() if graph.level is not Level.DATAFLOW]
+    score = judge.score(graphs[-1]) if graphs else judge.reference
+    return {"name": judge.metric.name, "unit": judge.metric.unit, "samples": judge.samples,
+            "before": rounded(judge.reference), "after": rounded(score)}
 
 
 def _identity(path: Path) -> dict[str, str]:

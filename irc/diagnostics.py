@@ -31,6 +31,7 @@ CODES: dict[str, str] = {
     "E305": "a pass broke its contract",
     "E306": "a pass cannot run on this graph",
     "E307": "a plug-in cannot be loaded",
+    "E308": "a guard does not hold",
     "E401": "calibration or test data do not fit the model",
     "E402": "calibration data are missing",
     "E501": "a backend is unknown",

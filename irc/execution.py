@@ -8,15 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from irc.backend import Backend
 from irc.build import Build
 from irc.diagnostics import error
 from irc.folder import replace_files
 from irc.graph import Graph
 from irc.pipeline.plugins import find_backend
-from irc.samples import bind, load_fitting, present, sample_count
+from irc.samples import bind, load_array, load_fitting, present, sample_count
 from irc.text import write_npz
 from irc.types import Array
 
@@ -49,12 +47,7 @@ def load_inputs(path: Path, graph: Graph) -> dict[str, Array]:
         names = ", ".join(port.name for port in graph.inputs)
         raise error("E401", f"an .npy file holds one array, but the inputs are {names}", file=str(path),
                     remedy="Save named arrays with numpy.savez.")
-    try:
-        return {graph.inputs[0].name: np.load(path, allow_pickle=False)}
-    except OSError as problem:
-        raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None
-    except (ValueError, EOFError) as problem:
-        raise error("E101", f"not an .npy file of numbers: {problem}", file=str(path)) from None
+    return {graph.inputs[0].name: load_array(path)}
 
 
 def save_outputs(path: Path, outputs: Mapping[str, Array]) -> None:

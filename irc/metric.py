@@ -1,7 +1,8 @@
 """Metrics: how good a network's outputs are, against labels or against the float model's outputs.
 
 A metric looks at the first output. Outputs are [samples, ..., classes] for the labelled metrics, whose labels are
-integers [samples, ...]; so one label a sample for a classifier, one a position for a language model.
+integers [samples, ...]; so one label a sample for a classifier, one a position for a language model. A network that
+ends in argmax gives the classes themselves.
 """
 
 from __future__ import annotations
@@ -25,14 +26,40 @@ class Metric:
     labelled: bool
     higher: bool
 
+    @property
+    def comparison(self) -> str:
+        """How a score is compared with what it must reach."""
+        return ">=" if self.higher else "<="
+
     def loss(self, score: float, reference: float) -> float:
         """By how much a score is worse than the reference, in the metric's unit; negative when it is better."""
         return reference - score if self.higher else score - reference
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a score must reach: `accuracy>=98.0`, or relative to the network as it came in: `accuracy>=-0.5`."""
+
+    metric: Metric
+    limit: float
+    relative: bool
+
+    def target(self, reference: float) -> float:
+        """The score that is just good enough, where the network as it came in has `reference`."""
+        return reference + self.limit if self.relative else self.limit
+
+    def holds(self, score: float, reference: float) -> bool:
+        """Whether a score is good enough; what float64 rounds away is not held against it."""
+        return self.metric.loss(score, self.target(reference)) <= 1e-9
+
+    def __str__(self) -> str:
+        return f"{self.metric.name}{self.metric.comparison}{self.limit:{'+' if self.relative else ''}.12g}"
+
+
 def top1(outputs: Array, labels: Array) -> float:
     """Percent of labels that are the largest output (the first of equal ones)."""
-    return float(100 * np.mean(outputs.argmax(axis=-1).reshape(-1) == labels.reshape(-1)))
+    classes = outputs if outputs.size == labels.size else outputs.argmax(axis=-1)
+    return float(100 * np.mean(classes.reshape(-1) == labels.reshape(-1)))
 
 
 def bits_per_symbol(outputs: Array, labels: Array) -> float:

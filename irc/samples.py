@@ -18,6 +18,8 @@ from irc.diagnostics import IrcError, did_you_mean, error
 from irc.graph import Graph, Port
 from irc.types import Array, Float, Integer, StreamType, TensorType
 
+LABELS = "labels"  # the array of user data that holds the classes, unless the user names another
+
 
 def load_samples(path: Path | str) -> dict[str, Array]:
     """The arrays of an `.npz` file, by name. Raises E101 for an unreadable file, E401 for arrays of objects."""
@@ -44,6 +46,21 @@ def load_fitting(path: Path | str, graph: Graph) -> dict[str, Array]:
     except IrcError as misfit:
         raise IrcError(*(replace(d, place=replace(d.place, file=str(path))) for d in misfit.diagnostics)) from None
     return data
+
+
+def load_array(path: Path) -> Array:
+    """The array of an `.npy` file, or the only one (or the one called `labels`) of an `.npz`. Raises E101, E401."""
+    if path.suffix == ".npz":
+        arrays = load_samples(path)
+        if LABELS not in arrays and len(arrays) != 1:
+            raise error("E401", f"the file holds {len(arrays)} arrays, none of them called '{LABELS}'", file=str(path))
+        return arrays[LABELS] if LABELS in arrays else next(iter(arrays.values()))
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except OSError as problem:
+        raise error("E101", f"the file cannot be read: {problem.strerror or problem}", file=str(path)) from None
+    except (ValueError, EOFError) as problem:
+        raise error("E101", f"not an .npy file of numbers: {problem}", file=str(path)) from None
 
 
 def _entry(archive: np.lib.npyio.NpzFile, name: str, file: str) -> Array:

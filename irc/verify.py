@@ -28,12 +28,11 @@ from irc.graph import Graph, Port
 from irc.interpreter import evaluate
 from irc.mismatch import Mismatch, differing_actor, differing_file, differing_node, first_difference
 from irc.pipeline.plugins import find_backend, usable_backends
-from irc.samples import bind, decoded, restore, sample_count, take
+from irc.samples import LABELS, bind, decoded, restore, sample_count, take
 from irc.types import Array, Level
 
 Progress = Callable[[str, int, int], None]
 FRAMES = 100  # samples that targets with a clock run
-LABELS = "labels"
 
 
 @dataclass(frozen=True, slots=True)

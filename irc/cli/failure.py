@@ -29,6 +29,7 @@ REMEDIES = {  # where the problem itself carries none
     "E305": "Report it to the author of the pass; '--dump DIR' shows the graph before and after.",
     "E306": "See 'irc passes' for the level at which each pass works.",
     "E307": "Reinstall the package that provides it.",
+    "E308": "Loosen the bound, or take steps that cost less.",
     "E401": "Arrays are named after the inputs, first axis the samples; 'irc check MODEL' shows the model.",
     "E402": "Give them with --calib data.npz.",
     "E501": "See 'irc backends'.",

@@ -19,6 +19,22 @@ dump_option = click.option("--dump", type=PATH, metavar="DIR", help="Write the I
 build_argument = click.argument("build", type=PATH)
 
 
+def judge_options(function: F) -> F:
+    """`--data`, `--labels` and `--metric`: what networks are judged by."""
+    options = (
+        click.option("--data", type=PATH, metavar="DATA.npz", help="Data to judge the network by: arrays by input "
+                     "name, first axis the samples. Without it: the calibration data."),
+        click.option("--labels", default="", metavar="KEY|FILE", help="The array of the data that holds the labels, or "
+                     "an .npy or .npz file with them. Without it: 'labels', when the data hold it."),
+        click.option("--metric", default="", metavar="NAME", help="accuracy (largest output), bits (cross entropy), "
+                     "mse or cosine (to the outputs of the model as it came in). Without it: accuracy where there are "
+                     "labels, else cosine. It looks at the first output."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def shape_option(function: F) -> F:
     """`--shape name=value`, any number of times, as a mapping."""
     return click.option("--shape", multiple=True, callback=_shapes, metavar="NAME=VALUE",

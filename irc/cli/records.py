@@ -7,7 +7,7 @@ from typing import Any
 
 from irc.build import records_json
 from irc.cli.output import print_table
-from irc.pipeline.driver import Record
+from irc.pipeline.record import Record
 
 
 def timed_records(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -37,3 +37,9 @@ def _deviation(found: Mapping[str, Any] | None) -> str:
     if found["unit"] == "lsb":
         return f"{found['largest']:g} lsb"
     return f"{100 * found['largest']:.3g} % of the largest output"
+
+
+def described_metric(found: Mapping[str, Any]) -> str:
+    """The score before and after the passes in one line."""
+    unit = f" {found['unit']}" if found["unit"] not in ("", found["name"]) else ""
+    return f"{found['name']} {found['before']:g} -> {found['after']:g}{unit} on {found['samples']} samples"

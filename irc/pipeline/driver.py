@@ -2,7 +2,8 @@
 
 After each pass the graph is verified and the contract checked on data (`irc.pipeline.contract`); a breach is an error
 that names the pass and the first value that differs. Where a step needs a lower level than the graph is at, the named
-pipelines `to-integer` and `to-dataflow` are run first.
+pipelines `to-integer` and `to-dataflow` are run first. What a guard tries (`irc.pipeline.guard`) runs in a driver of
+its own; its records are kept when the guard settles on it.
 """
 
 from __future__ import annotations
@@ -14,41 +15,22 @@ from pathlib import Path
 
 from irc.diagnostics import IrcError, error
 from irc.graph import Graph, Node
+from irc.metric import Bound
 from irc.pipeline import plugins
-from irc.pipeline.contract import Checker, Deviation
+from irc.pipeline.contract import Checker
+from irc.pipeline.guard import Hold
 from irc.pipeline.judge import Judge
-from irc.pipeline.language import Step, parse_pipeline
+from irc.pipeline.language import parse_pipeline
+from irc.pipeline.plan import Guarded, Item, Step, bounds_of, unguarded
+from irc.pipeline.record import Note, Record, Trial
 from irc.pipeline.selector import Everything
-from irc.pipeline.step import Context
+from irc.pipeline.step import Context, Lossy
 from irc.samples import bind
 from irc.text import save_graph
 from irc.types import Array, Level
 
 LADDER = tuple(Level)  # highest first
 REACH = {Level.INTEGER: "to-integer", Level.DATAFLOW: "to-dataflow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A fact that a pass recorded about what it did, maybe to one node."""
-
-    key: str
-    value: object
-    node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What one step did. `deviation` is None when checks were off."""
-
-    word: str
-    text: str
-    contract: str
-    seconds: float
-    nodes_before: int
-    nodes_after: int
-    notes: tuple[Note, ...]
-    deviation: Deviation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +43,7 @@ class Outcome:
 
 def run_pipeline(
     graph: Graph,
-    steps: Sequence[Step],
+    steps: Sequence[Item],
     *,
     calibration: Mapping[str, Array] | None = None,
     dump: Path | None = None,
@@ -71,20 +53,28 @@ def run_pipeline(
     check: bool = True,
     judge: Judge | None = None,
 ) -> Outcome:
-    """Run `steps` on `graph`.
+    """Run steps and guards on `graph`.
 
     `calibration` is user data (`load_samples`). `dump` is a folder that gets `NN-word.irc` after each step.
     `progress(text, done, total)` is called before each step, `observe(record, graph)` after each pass. Raises E305
-    when a pass breaks its contract, E306 when a step cannot run at the level of the graph, E401 when the data do not
-    fit.
+    when a pass breaks its contract, E306 when a step cannot run at the level of the graph, E308 when a guard does not
+    hold, E401 when the data do not fit, E402 when a guard has nothing to judge by.
     """
-    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe,
-                     judge)
-    for done, step in enumerate(steps):
+    for bound in bounds_of(steps):
+        require_judge(judge, bound)
+    driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe, judge)
+    for done, item in enumerate(steps):
         if progress is not None:
-            progress(step.text, done, len(steps))
-        driver.run(step)
+            progress(item.text, done, len(steps))
+        driver.run(item)
     return Outcome(driver.graph, tuple(driver.records))
+
+
+def require_judge(judge: Judge | None, bound: Bound) -> Judge:
+    """The judge that scores with the metric of a bound, or E402."""
+    if judge is None:
+        raise error("E402", f"the guard {bound} needs data to judge by", remedy="Give them with --data data.npz.")
+    return judge.by(bound.metric)
 
 
 def steps_to(have: Level, want: Level) -> tuple[Step, ...]:
@@ -93,7 +83,7 @@ def steps_to(have: Level, want: Level) -> tuple[Step, ...]:
     if end < start:
         raise error("E306", f"the graph is at {have.value} level and cannot go back to {want.value} level")
     words = (REACH[level] for level in LADDER[start + 1 : end + 1])
-    return tuple(step for word in words for step in parse_pipeline(plugins.find_pipeline(word), word))
+    return tuple(step for word in words for step in unguarded(parse_pipeline(plugins.find_pipeline(word), word)))
 
 
 class _Driver:
@@ -112,7 +102,34 @@ class _Driver:
         self.records: list[Record] = []
         self.dump("input")
 
-    def run(self, step: Step) -> None:
+    def run(self, item: Item) -> None:
+        match item:
+            case Step():
+                self.step(item)
+            case Guarded():
+                self.guarded(item)
+
+    def guarded(self, guard: Guarded) -> None:
+        """Keep what the guard settles on: the records of its steps, then its own."""
+        before, start = self.graph, time.perf_counter()
+        trial, notes = Hold(guard, before, require_judge(self.judge, guard.bound), self.trial).result()
+        seconds = time.perf_counter() - start
+        for record, graph in trial.done:
+            self.keep(record, graph)
+        deviation = self.checker.compare(before, trial.graph, Lossy(), guard.text) if self.checker else None
+        self.keep(Record(guard.word, guard.text, str(guard.bound), seconds, len(before.nodes), len(trial.graph.nodes),
+                         notes, deviation), trial.graph)
+
+    def trial(self, graph: Graph, items: Sequence[Item]) -> Trial:
+        """Run items on a graph aside: what comes out is kept only if a guard takes it."""
+        done = list[tuple[Record, Graph]]()
+        aside = _Driver(graph, self.calibration, None, self.seed, self.checker, lambda *news: done.append(news),
+                        self.judge)
+        for item in items:
+            aside.run(item)
+        return Trial(aside.graph, tuple(done))
+
+    def step(self, step: Step) -> None:
         """Reach the level that the step requires, then run it."""
         wanted = step.pass_.requires
         if wanted is not None and wanted is not self.graph.level:
@@ -131,19 +148,25 @@ class _Driver:
     def apply(self, step: Step) -> None:
         before, notes = self.graph, list[Note]()
         self.require_level(step)
-        context = self.context(step, notes)
+        chosen = self.chosen(step)
+        if not chosen and not isinstance(step.within, Everything):
+            return
+        context = self.context(step, chosen, notes)
         start = time.perf_counter()
         after = step.pass_.run(before, context)
         seconds = time.perf_counter() - start
         _verify(after, step)
         contract = step.pass_.keeps
         deviation = self.checker.compare(before, after, contract, step.text) if self.checker else None
-        self.graph = after
-        self.records.append(Record(step.word, step.text, str(contract), seconds, len(before.nodes), len(after.nodes),
-                                   tuple(notes), deviation))
-        self.dump(step.word)
+        self.keep(Record(step.word, step.text, str(contract), seconds, len(before.nodes), len(after.nodes),
+                         tuple(notes), deviation), after)
+
+    def keep(self, record: Record, graph: Graph) -> None:
+        self.graph = graph
+        self.records.append(record)
+        self.dump(record.word)
         if self.observe is not None:
-            self.observe(self.records[-1], after)
+            self.observe(record, graph)
 
     def require_level(self, step: Step) -> None:
         wanted = step.pass_.requires
@@ -151,13 +174,18 @@ class _Driver:
             raise error("E306", f"pass '{step.text}' works at {wanted.value} level, "
                                 f"but the graph is at {self.graph.level.value} level")
 
-    def context(self, step: Step, notes: list[Note]) -> Context:
+    def chosen(self, step: Step) -> frozenset[str]:
+        """The nodes that the user's selector takes and that guards leave. Raises E306 when the former takes none."""
         chosen = step.selector.select(self.graph)
         if not chosen and not isinstance(step.selector, Everything):
             raise error("E306", f"the selector of '{step.text}' takes no node of the graph")
+        return chosen & step.within.select(self.graph)
+
+    def context(self, step: Step, chosen: frozenset[str], notes: list[Note]) -> Context:
+        whole = isinstance(step.selector, Everything) and isinstance(step.within, Everything)
 
         def selected(node: Node) -> bool:
-            return isinstance(step.selector, Everything) or node.name in chosen
+            return whole or node.name in chosen
 
         def note(key: str, value: object, node: str = "") -> None:
             notes.append(Note(key, value, node))

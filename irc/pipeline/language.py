@@ -3,20 +3,23 @@
     fold, prune{sparsity=0.9 block=16} @ op(Conv) & !name("head*"), quantize{weights=s5 activations=u8}, @more.passes
 
 A word is a pass or a named pipeline; options are the pass's dataclass fields; `@ selector` narrows a step to some
-nodes; `@file` includes a file. Every error names the column.
+nodes; `@file` includes a file; `try(steps) until accuracy>=-0.5 else step` holds steps to a score. Every error names
+the column.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from irc.diagnostics import IrcError, did_you_mean, error
+from irc.metric import Bound, find_metric
 from irc.operation import find_operation
 from irc.pipeline import plugins, selector
+from irc.pipeline.plan import Guarded, Item, Step, narrowed
 from irc.pipeline.selector import Both, Either, Everything, Negation, Selector, Weighted
 from irc.pipeline.step import Pass
 from irc.text.syntax import at, load_parser, parse
@@ -28,18 +31,9 @@ if TYPE_CHECKING:
 SELECTORS = ("first", "last", "weighted", "op", "name")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One pass to run: the pass with its options, the nodes it may touch, and how the user wrote it."""
-
-    pass_: Pass
-    selector: Selector = field(default_factory=Everything)
-    word: str = ""
-    text: str = ""
-
-
-def parse_pipeline(text: str, file: str = "") -> tuple[Step, ...]:
-    """The steps of a pipeline text. Raises E301 to E304, E307 with line and column; includes are relative to `file`."""
+def parse_pipeline(text: str, file: str = "") -> tuple[Item, ...]:
+    """The steps and guards of a text. Raises E301 to E304, E307 with line and column; includes are relative to
+    `file`."""
     try:
         return tuple(_Reader(text, file, (str(Path(file).resolve()),) if file else ()).steps())
     except RecursionError:
@@ -77,16 +71,25 @@ class _Reader:
         self.file = file
         self.within = within
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Item]:
         tree = parse(load_parser("irc.pipeline", "pipeline.lark"), self.text, "E301", self.file)
-        for item in cast("list[Tree[Token]]", tree.children):
-            yield from self.include(item) if item.data == "include" else self.item(item)
+        yield from self.items(tree.children)
+
+    def items(self, trees: list[Any]) -> Iterator[Item]:
+        for tree in trees:
+            match tree.data:
+                case "include":
+                    yield from self.include(tree)
+                case "guarded":
+                    yield self.guarded(tree)
+                case _:
+                    yield from self.step(tree)
 
     def fail(self, code: str, where: Any, message: str, remedy: str = "") -> IrcError:
         place = getattr(where, "meta", where)
         return error(code, message, file=self.file, line=place.line, column=place.column, remedy=remedy)
 
-    def include(self, item: Tree[Token]) -> Iterator[Step]:
+    def include(self, item: Tree[Token]) -> Iterator[Item]:
         path = Path(self.file).parent / str(item.children[0])[1:]
         if str(path.resolve()) in self.within:
             raise self.fail("E301", item, f"'{path}' includes itself")
@@ -96,7 +99,7 @@ class _Reader:
             raise self.fail("E101", item, f"'{path}' cannot be read: {problem}") from None
         yield from _Reader(text, str(path), (*self.within, str(path.resolve()))).steps()
 
-    def item(self, item: Tree[Token]) -> Iterator[Step]:
+    def step(self, item: Tree[Token]) -> Iterator[Item]:
         word, *rest = cast("list[Any]", item.children)
         options = next((tree for tree in rest if tree.data == "options"), None)
         chosen = next((self.selector(tree) for tree in rest if tree.data != "options"), Everything())
@@ -106,9 +109,31 @@ class _Reader:
             yield from self.named(word, chosen)
             return
         made = self.pass_(word, options.children if options is not None else [])
-        yield Step(made, chosen, str(word), self.text[item.meta.start_pos : item.meta.end_pos])
+        yield Step(made, chosen, str(word), self.written(item))
 
-    def named(self, word: Token, chosen: Selector) -> Iterator[Step]:
+    def written(self, item: Tree[Token]) -> str:
+        return self.text[item.meta.start_pos : item.meta.end_pos]
+
+    def guarded(self, item: Tree[Token]) -> Guarded:
+        block, *rest = cast("list[Any]", item.children)
+        at = next(i for i, tree in enumerate(rest) if tree.data == "bound")
+        chosen = self.selector(rest[0]) if at else Everything()
+        otherwise = [tree for part in rest[at + 1 :] for tree in (part.children if part.data == "block" else [part])]
+        steps, others = (tuple(narrowed(i, chosen) for i in self.items(part)) for part in (block.children, otherwise))
+        return Guarded(steps, self.bound(*rest[at].children), others, self.written(item))
+
+    def bound(self, word: Token, comparison: Token, limit: Token) -> Bound:
+        try:
+            metric = find_metric(str(word))
+        except IrcError as problem:
+            raise at(problem, self.file, *_position(word)) from None
+        if comparison != metric.comparison:
+            better = "higher" if metric.higher else "lower"
+            raise self.fail("E304", comparison, f"{metric.name} is better when it is {better}",
+                            f"Write {metric.name}{metric.comparison}{limit}.")
+        return Bound(metric, float(limit), str(limit)[0] in "+-")
+
+    def named(self, word: Token, chosen: Selector) -> Iterator[Item]:
         if word in self.within:
             raise self.fail("E301", word, f"pipeline '{word}' includes itself")
         try:
@@ -116,7 +141,7 @@ class _Reader:
         except IrcError as problem:
             raise at(problem, self.file, *_position(word)) from None
         for step in _Reader(text, str(word), (*self.within, str(word))).steps():
-            yield replace(step, selector=_narrowed(step.selector, chosen))
+            yield narrowed(step, chosen)
 
     def pass_(self, word: Token, options: list[Any]) -> Pass:
         try:
@@ -183,13 +208,6 @@ class _Reader:
         if word != "name":
             raise self.fail("E301", word, f"there is no selector '{word}(...)'", did_you_mean(word, SELECTORS))
         return selector.Name(text)
-
-
-def _narrowed(mine: Selector, outer: Selector) -> Selector:
-    """The nodes of both selectors."""
-    if isinstance(outer, Everything):
-        return mine
-    return outer if isinstance(mine, Everything) else Both(outer, mine)
 
 
 def _position(token: Token) -> tuple[int, int]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from irc.graph import Graph, Node
+from irc.text.values import quoted
 
 WEIGHTED = frozenset({"conv", "matmul", "matvec"})
 
 
 class Selector(ABC):
-    """A set of nodes, described without a graph."""
+    """A set of nodes, described without a graph. `str()` is its text in the pipeline language."""
 
     __slots__ = ()
 
@@ -29,6 +31,9 @@ class Everything(Selector):
     def select(self, graph: Graph) -> frozenset[str]:
         return frozenset(node.name for node in graph.nodes)
 
+    def __str__(self) -> str:
+        return 'name("*")'
+
 
 @dataclass(frozen=True, slots=True)
 class Operation(Selector):
@@ -38,6 +43,9 @@ class Operation(Selector):
 
     def select(self, graph: Graph) -> frozenset[str]:
         return frozenset(node.name for node in graph.nodes if node.op.name == self.op)
+
+    def __str__(self) -> str:
+        return f"op({self.op})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,25 @@ class Name(Selector):
     def _takes(self, node: Node) -> bool:
         known = {node.name, node.origin, node.origin.partition(":")[2]} - {""}
         return any(fnmatchcase(name, self.glob) for name in known)
+
+    def __str__(self) -> str:
+        return f"name({quoted(self.glob)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Layers(Selector):
+    """Layers of an earlier graph, by name; where a pass took the name away, by the place in the user's model."""
+
+    layers: tuple[tuple[str, str], ...]
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        names = {name for name, _ in self.layers}
+        here = names.intersection(graph.types)
+        moved = {origin for name, origin in self.layers if name not in here} - {""}
+        return frozenset(node.name for node in graph.nodes if node.name in names or node.origin in moved)
+
+    def __str__(self) -> str:
+        return f"({' | '.join(str(exactly(name)) for name, _ in self.layers)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +97,9 @@ class Weighted(Selector):
             case "last":
                 return frozenset(names[-1:])
 
+    def __str__(self) -> str:
+        return self.which
+
 
 @dataclass(frozen=True, slots=True)
 class Negation(Selector):
@@ -79,6 +109,9 @@ class Negation(Selector):
 
     def select(self, graph: Graph) -> frozenset[str]:
         return Everything().select(graph) - self.a.select(graph)
+
+    def __str__(self) -> str:
+        return f"!{self.a}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +124,9 @@ class Both(Selector):
     def select(self, graph: Graph) -> frozenset[str]:
         return self.a.select(graph) & self.b.select(graph)
 
+    def __str__(self) -> str:
+        return f"({self.a} & {self.b})"
+
 
 @dataclass(frozen=True, slots=True)
 class Either(Selector):
@@ -101,3 +137,11 @@ class Either(Selector):
 
     def select(self, graph: Graph) -> frozenset[str]:
         return self.a.select(graph) | self.b.select(graph)
+
+    def __str__(self) -> str:
+        return f"({self.a} | {self.b})"
+
+
+def exactly(name: str) -> Name:
+    """The selector of the one node of that name."""
+    return Name(glob.escape(name))

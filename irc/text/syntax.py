@@ -21,6 +21,11 @@ TERMINALS = {
     "STREAM_KEY": "an option (lanes, repeat, depth)",
     "_NL": "the end of the line",
     "_SEP": "','",
+    "_TRY": "'try'",
+    "_UNTIL": "'until'",
+    "_ELSE": "'else'",
+    "COMPARISON": "'>=' or '<='",
+    "LIMIT": "a number",
     "$END": "the end",
 }
 
