@@ -94,7 +94,7 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
         "model": _identity(request.model), "pipeline": pipeline, "seed": request.seed,
         "calibration": _identity(request.calibration) if request.calibration else None,
         "data": _identity(request.criterion.data) if request.criterion.data else None,
-        "metric": measured(judge, stages) if judge is not None else None,
+        "metric": measured(judge, stages.graphs()) if judge is not None else None,
         "inputs": ports_json(outcome.graph.inputs), "outputs": ports_json(outcome.graph.outputs),
         "passes": records_json(outcome.records), "stages": list(stages.graphs()), "files": list(files),
     }
@@ -163,9 +163,9 @@ class Stages:
             self._found["float"] = graph
 
 
-def measured(judge: Judge, stages: Stages) -> dict[str, Any]:
+def measured(judge: Judge, stages: Mapping[str, Graph]) -> dict[str, Any]:
     """The score before and after the passes. Streams compute what the integers do, which is proven and takes longer."""
-    graphs = [graph for graph in stages.graphs().values() if graph.level is not Level.DATAFLOW]
+    graphs = [graph for graph in stages.values() if graph.level is not Level.DATAFLOW]
     score = judge.score(graphs[-1]) if graphs else judge.reference
     return {"name": judge.metric.name, "unit": judge.metric.unit, "samples": judge.samples,
             "before": rounded(judge.reference), "after": rounded(score)}

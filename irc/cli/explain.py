@@ -2,44 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from irc.cli.options import build_argument, json_option
+from irc.cli.options import build_argument, calibration_option, json_option, judge_options
 
 if TYPE_CHECKING:
     from irc.build import Build
     from irc.cost import ActorCost
     from irc.dataflow.timing import Timing
+    from irc.pipeline.blame import LayerError
+    from irc.pipeline.judge import Criterion
 
 
 @click.command("explain", short_help="What the passes did; size and timing.")
 @build_argument
+@judge_options
+@calibration_option
 @json_option
-def command(build: Path, as_json: bool) -> None:
+def command(build: Path, data: Path | None, labels: str, metric: str, calibration: Path | None, as_json: bool) -> None:
     """Show what each pass did to BUILD, and the size, folding and timing of the design.
+
+    With data, also the error of every layer's output against the float model, and which layer costs most.
 
     JSON: ok, model, target, pipeline, passes (as for compile, without seconds), stages (by name, each op's nodes,
     macs, weights, weight_bits), actors (node, op, origin, simd, pe, firings, latency, busy, macs, rom_bits,
-    fifo_bits), timing (latency, interval).
+    fifo_bits), timing (latency, interval), metric (as for compile), layers (layer, origin, op, unit: lsb or
+    relative, mean, largest, cost: squared error of the output, relative, with this layer alone compressed), costliest
+    (layer, exclusion; null when none).
     """
     from irc.build import load_build
     from irc.cli.output import print_json
     from irc.cost import design_costs
+    from irc.pipeline.judge import Criterion
 
     made = load_build(build)
+    found = judged(made, Criterion(data, labels, metric), calibration)
     actors, timing = design_costs(made.last()) if "dataflow" in made.stages else ([], None)
     if as_json:
-        print_json(_to_json(made, actors, timing))
+        print_json(_to_json(made, actors, timing) | _found_json(found))
     else:
         _print(made, actors, timing)
+        _print_found(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the data say: the score of the build, the error of every layer on how many samples, the worst layer."""
+
+    metric: Mapping[str, Any] | None
+    layers: tuple[LayerError, ...] = ()
+    samples: int = 0
+    worst: LayerError | None = None
+
+
+def judged(build: Build, criterion: Criterion, calibration: Path | None) -> Findings:
+    """The findings on the user's data; without any, the score that was measured when the build was made."""
+    from irc.compiler import measured
+    from irc.pipeline.blame import Blame, costliest
+    from irc.samples import load_fitting
+
+    graphs = {stage: build.graph(stage) for stage in build.stages}
+    first = next(iter(graphs.values()))
+    judge = criterion.judge(first, load_fitting(calibration, first) if calibration is not None else None)
+    if judge is None:
+        return Findings(build.manifest.get("metric"))
+    blame = Blame(first, graphs.get("quantized", first), judge.data)
+    errors = blame.errors()
+    return Findings(measured(judge, graphs), errors, blame.samples, costliest(errors))
+
+
+def _found_json(found: Findings) -> dict[str, Any]:
+    worst = {"layer": found.worst.layer, "exclusion": found.worst.exclusion} if found.worst else None
+    return {"metric": found.metric, "layers": [asdict(layer) for layer in found.layers], "costliest": worst}
+
+
+def _print_found(found: Findings) -> None:
+    from irc.cli.records import described_metric, print_layer_errors
+
+    if found.layers:
+        print_layer_errors(found.layers, found.worst, found.samples)
+    if found.metric is not None:
+        click.echo(described_metric(found.metric))
 
 
 def _to_json(build: Build, actors: list[ActorCost], timing: Timing | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from irc.cost import op_costs
 
     kept = {key: build.manifest[key] for key in ("model", "target", "pipeline", "passes")}

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the installed passes and named pipelines, or explain the one called NAME.
+    """List the installed passes and named pipelines, or explain the one called NAME; 'try' explains guards.
 
-    JSON: ok, passes (name, contract, requires, ensures, help, options), pipelines (name, text).
+    JSON: ok, passes (name, contract, requires, ensures, help, options), pipelines (name, text), metrics (of guards:
+    name, unit, better, labels).
     """
     from irc.pipeline import plugins
 
     if name is None:
         _print_all(as_json)
+    elif name == "try" and name not in plugins.pass_names():
+        _print_guards(as_json)
     elif name in plugins.pipeline_names() and name not in plugins.pass_names():
         _print_pipeline(name, as_json)
     else:
@@ -40,10 +43,29 @@ def _print_all(as_json: bool) -> None:
     pipelines = {name: plugins.find_pipeline(name) for name in plugins.pipeline_names()}
     if as_json:
         named = [{"name": name, "text": text} for name, text in pipelines.items()]
-        print_json({"ok": True, "passes": passes, "pipelines": named})
+        print_json({"ok": True, "passes": passes, "pipelines": named, "metrics": _metrics()})
         return
     print_catalogue("passes", passes, ("name", "contract", "requires"), as_json=False)
     print_table("Named pipelines", ("name", "stands for"), list(pipelines.items()))
+    click.echo("try(prune{sparsity=0.9}) until accuracy>=-0.5 holds steps to a score: see 'irc passes try'")
+
+
+def _print_guards(as_json: bool) -> None:
+    from irc.cli.output import print_json, print_table
+    from irc.pipeline import guard
+
+    if as_json:
+        print_json({"ok": True, "passes": [], "pipelines": [], "metrics": _metrics()})
+        return
+    click.echo(help_of(guard))
+    print_table("metrics", ("name", "unit", "better", "labels"), [tuple(entry.values()) for entry in _metrics()])
+
+
+def _metrics() -> list[dict[str, str]]:
+    from irc.metric import METRICS
+
+    return [{"name": metric.name, "unit": metric.unit, "better": "higher" if metric.higher else "lower",
+             "labels": "needed" if metric.labelled else "no"} for metric in METRICS.values()]
 
 
 def _print_pipeline(name: str, as_json: bool) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
+
 from irc.build import records_json
 from irc.cli.output import print_table
+from irc.pipeline.blame import LayerError
 from irc.pipeline.record import Record
 
 
@@ -37,6 +40,21 @@ def _deviation(found: Mapping[str, Any] | None) -> str:
     if found["unit"] == "lsb":
         return f"{found['largest']:g} lsb"
     return f"{100 * found['largest']:.3g} % of the largest output"
+
+
+def print_layer_errors(errors: Sequence[LayerError], worst: LayerError | None, samples: int) -> None:
+    """One row a layer, and how to spare the one that costs most."""
+    columns = "layer", "op", "from", "mean error#", "largest#", "in", "error of the output alone#"
+    print_table(f"Layers on {samples} samples", columns, [_layer_row(found) for found in errors])
+    if worst is not None:
+        click.echo(f"'{worst.layer}' costs most; to spare it, write  {worst.exclusion}  behind the step")
+
+
+def _layer_row(found: LayerError) -> tuple[str, ...]:
+    scale, unit = (1, "LSB") if found.unit == "lsb" else (100, "% of rms")
+    alone = f"{100 * found.cost**0.5:.2f} %" if found.cost is not None else ""
+    return (found.layer, found.op, found.origin, f"{scale * found.mean:.3f}", f"{scale * found.largest:.2f}", unit,
+            alone)
 
 
 def described_metric(found: Mapping[str, Any]) -> str:

@@ -21,10 +21,10 @@ from irc.graph import Graph, Node, Port
 from irc.interpreter import computed, evaluate, run_node
 from irc.metric import mean_squared_error
 from irc.ops.quantization import Quantize, along
+from irc.pipeline.selector import LAYERS, Negation, exactly
 from irc.samples import bind, sample_count, take
 from irc.types import Array, Float, Level, TensorType
 
-LAYERS = frozenset({"conv", "matmul", "einsum", "gather", "lstm", "gru", "rnn"})
 CARRYING = frozenset({"relu", "clip", "leaky_relu", "max_pool", "reduce_max", "reshape", "transpose"})
 MEMORY, FEWEST, MOST = 1 << 28, 4, 64  # bytes of all values of a network, and samples
 ABSURD = 4.0  # a layer that alone costs more than this many times all together was not understood
@@ -55,6 +55,17 @@ class LayerError:
     mean: float
     largest: float
     cost: float | None
+
+    @property
+    def exclusion(self) -> str:
+        """What spares this layer, written behind a step."""
+        return f"@ {Negation(exactly(self.layer))}"
+
+
+def costliest(errors: Iterable[LayerError]) -> LayerError | None:
+    """The layer that costs most; None when none costs anything."""
+    costing = [found for found in errors if found.cost]
+    return max(costing, key=lambda found: found.cost or 0.0, default=None)
 
 
 def weighted_layers(graph: Graph) -> tuple[Layer, ...]:
@@ -136,12 +147,12 @@ class Blame:
 
     @cached_property
     def _shared(self) -> frozenset[str]:
-        """Real values, other than constants, that both networks have in the same shape."""
-        if self.before.level is not Level.MODEL or self.after.level is not Level.MODEL:
+        """Values, other than constants, that both networks have with the same type."""
+        levels = {self.before.level, self.after.level}
+        if levels != {Level.MODEL} or self.before.inputs != self.after.inputs:
             return frozenset()
         names = dependent(self.before) & dependent(self.after)
-        return frozenset(n for n in names if self.before.types[n] == self.after.types[n]
-                         and isinstance(self.before.types[n].format, Float))
+        return frozenset(n for n in names if self.before.types[n] == self.after.types[n])
 
     @cached_property
     def _position(self) -> dict[str, int]:
@@ -159,11 +170,11 @@ class Blame:
 
     def _cost(self, layer: Layer) -> float:
         changed = self._alone(layer)
-        if np.array_equal(changed, self._values[layer.value]):
+        if all(np.array_equal(found, self._values[name]) for name, found in changed.items()):
             return 0.0
-        return self._output_error(self._onwards(layer.value, changed))
+        return self._output_error(self._onwards(changed))
 
-    def _alone(self, layer: Layer) -> Array:
+    def _alone(self, layer: Layer) -> dict[str, Array]:
         """What the layer's piece of the new network makes of the old network's values."""
         piece = self._piece(layer)
         constants = self.after.constants
@@ -171,7 +182,7 @@ class Blame:
                  for node in piece for o in node.operands if o in constants or o in self._shared}
         for node in piece:
             known.update(zip(node.results, run_node(node, known), strict=True))
-        return known[layer.value]
+        return {result: known[result] for result in self.before.producers[layer.value].results if result in known}
 
     def _piece(self, layer: Layer) -> list[Node]:
         """The nodes of the new network between the values that both have and the layer's."""
@@ -184,12 +195,12 @@ class Blame:
                 reached.extend(o for o in node.operands if o not in given)
         return sorted(found.values(), key=lambda node: self._position[node.name])
 
-    def _onwards(self, value: str, changed: Array) -> Array:
-        """The first output of the old network with one value changed."""
-        fresh = {value: changed}
+    def _onwards(self, changed: dict[str, Array]) -> Array:
+        """The first output of the old network with the results of one node changed."""
+        fresh = dict(changed)
         known = ChainMap(fresh, self._values)
         for node in self.before.nodes:
-            if value not in node.results and not fresh.keys().isdisjoint(node.operands):
+            if node.name not in changed and not fresh.keys().isdisjoint(node.operands):
                 fresh.update(zip(node.results, run_node(node, known), strict=True))
         return known[self.before.outputs[0].value]
 

@@ -1,9 +1,13 @@
 """Guards: `try(steps) until accuracy>=-0.5 else step` gives the steps to as many layers as the score allows.
 
+A signed limit (-0.5, +0.03) is relative to the network as it came in, an unsigned one (98.0) is absolute. Metrics of
+which more is better take >=, the others <=. Several steps behind `else` stand in parentheses.
+
 The steps run on the whole graph first. When the score is not reached, layers are spared in the order of what each
-costs: its error of the output when it alone is compressed (`irc.pipeline.blame`), measured once. Of the numbers of
-spared layers, the smallest that bisection finds is taken; every try starts from the graph as it was in front of the
-guard, and is scored with the `else` part, which runs on exactly the spared layers.
+costs: the error of the output when it alone is compressed (see `irc explain`), measured once. Of the numbers of spared
+layers, the smallest that doubling and bisection find is taken; every try starts from the graph as it was in front of
+the guard, and is scored with the `else` part, which runs on exactly the spared layers. Exact steps run on all layers.
+When even sparing all layers does not help, the guard fails with E308.
 """
 
 from __future__ import annotations
@@ -64,12 +68,19 @@ class Hold:
         return self.guard.bound.holds(self.tried[count].score, self.judge.reference)
 
     def _attempt(self, spared: tuple[Layer, ...]) -> Attempt:
-        trial = self.run(self.start, confined(self.guard.steps, Negation(selector(spared))) if spared
-                         else self.guard.steps)
-        if spared and self.guard.otherwise:
-            rest = self.run(trial.graph, confined(self.guard.otherwise, selector(spared)))
-            trial = Trial(rest.graph, trial.done + rest.done)
+        trial = self._without(spared) if spared else self.run(self.start, self.guard.steps)
         return Attempt(spared, trial, self.judge.score(trial.graph))
+
+    def _without(self, spared: tuple[Layer, ...]) -> Trial:
+        """The steps on all layers but some, and the other steps on those."""
+        try:
+            trial = self.run(self.start, confined(self.guard.steps, Negation(selector(spared))))
+            rest = self.run(trial.graph, confined(self.guard.otherwise, selector(spared)))
+        except IrcError as problem:
+            raise error("E308", f"the guard {self.guard.bound} does not hold: {shown(self.tried[0].score)}; with "
+                                f"{len(spared)} layers spared, {problem.diagnostics[0].message}",
+                        remedy="Move steps that every layer must take part in behind the guard.") from None
+        return Trial(rest.graph, trial.done + rest.done)
 
     # the order in which layers are spared
 

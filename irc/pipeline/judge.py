@@ -28,6 +28,7 @@ class Judge:
     origin: Graph
     data: Mapping[str, Array] = field(repr=False)
     labels: Array | None = field(default=None, repr=False)
+    _others: dict[str, Judge] = field(default_factory=dict, repr=False, compare=False)  # by metric, asked for before
 
     @cached_property
     def expected(self) -> Array:
@@ -54,7 +55,11 @@ class Judge:
 
     def by(self, metric: Metric) -> Judge:
         """The judge that scores the same data with another metric. Raises E401, E402 when the labels are not right."""
-        return self if metric == self.metric else judge(metric, self.origin, self.data, self.labels)
+        if metric == self.metric:
+            return self
+        if metric.name not in self._others:
+            self._others[metric.name] = judge(metric, self.origin, self.data, self.labels)
+        return self._others[metric.name]
 
     def _measure(self, outputs: Array) -> float:
         target = self.labels if self.metric.labelled and self.labels is not None else self.expected

@@ -12,6 +12,7 @@ from irc.graph import Graph, Node
 from irc.text.values import quoted
 
 WEIGHTED = frozenset({"conv", "matmul", "matvec"})
+LAYERS = WEIGHTED | {"einsum", "gather", "lstm", "gru", "rnn"}  # what may hold weights
 
 
 class Selector(ABC):
@@ -73,7 +74,7 @@ class Layers(Selector):
 
     def select(self, graph: Graph) -> frozenset[str]:
         names = {name for name, _ in self.layers}
-        here = names.intersection(graph.types)
+        here = {node.name for node in graph.nodes if node.name in names and node.op.name in LAYERS}
         moved = {origin for name, origin in self.layers if name not in here} - {""}
         return frozenset(node.name for node in graph.nodes if node.name in names or node.origin in moved)
 
