@@ -6,6 +6,7 @@ import numpy as np
 
 from irc.operation import ARITHMETIC, MODEL, Op, operation, same_format
 from irc.ops.bits import WIDEST
+from irc.ops.elementary import require_real
 from irc.ops.index import together
 from irc.types import Array, Float, TensorType
 
@@ -76,3 +77,16 @@ class LinearMap(Op):
         flat = moved if moved.ndim > 2 else moved[:, None]
         out = np.matmul(flat, np.swapaxes(spread, -1, -2))
         return np.asarray(np.moveaxis(out if moved.ndim > 2 else out[:, 0], -1, self.axis + 1))
+
+
+@operation("det", "x", levels=MODEL)
+class Det(Op):
+    """Determinant of the square matrices in the last two axes."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        if len(require_real(x, self.name).shape) < 2 or x.shape[-1] != x.shape[-2]:
+            raise TypeError(f"{x} holds no square matrices")
+        return TensorType(x.format, x.shape[:-2])
+
+    def evaluate(self, x: Array) -> Array:
+        return np.asarray(np.linalg.det(x))

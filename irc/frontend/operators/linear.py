@@ -8,6 +8,7 @@ from irc.frontend.call import Call
 from irc.frontend.table import operator
 from irc.frontend.window import per_axis, window
 from irc.graph import MISSING
+from irc.ops.contraction import Det
 from irc.ops.elementwise import Add, Mul
 from irc.ops.linear import Conv, MatMul
 from irc.ops.shape import Transpose
@@ -71,6 +72,11 @@ def _cut(call: Call, sizes: tuple[int, ...], strides: tuple[int, ...], full: tup
 def matmul(call: Call) -> str:
     _require_reals(call)
     return call.emit(MatMul(), call.operand(0), call.operand(1))
+
+
+@operator("Det")
+def det(call: Call) -> str:
+    return call.emit(Det(), call.operand(0))
 
 
 @operator("Gemm")
