@@ -66,6 +66,18 @@ def recursive() -> ModelProto:
     return model
 
 
+def called_with_too_much() -> ModelProto:
+    model = doubling(1)
+    model.graph.node[0].input.append("x")
+    return model
+
+
+def defined_twice() -> ModelProto:
+    model = doubling(1)
+    model.functions.append(model.functions[0])
+    return model
+
+
 def nested(levels: int) -> ModelProto:
     """If in If in If."""
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
@@ -109,6 +121,8 @@ BOMBS: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "nodes": (lambda: chain(50_001), "E109"),
     "functions": (lambda: doubling(40), "E109"),
     "recursion": (recursive, "E102"),
+    "function of too many operands": (called_with_too_much, "E102"),
+    "function defined twice": (defined_twice, "E102"),
     "filled": (lambda: filled(10**12), "E104"),
     "filled many times": (many_constants, "E109"),
     "tiled": (lambda: tiled(1000, 1000), "E1"),

@@ -21,7 +21,8 @@ from irc.pipeline.step import Context
 from irc.types import Integer, parse_format
 from passes.quantize.calibration import Histogram, fit_minmax, fit_mse, fit_percentile
 from passes.quantize.quantize import Quantize
-from passes.quantize.scales import Grid, best_scale, largest_scale, odd_part, round_to, snap
+from passes.rounding.alphabet import alphabet
+from passes.rounding.scales import Grid, best_scale, largest_scale, odd_part, round_to, snap
 
 S4, U8, S8 = Integer(True, 4), Integer(False, 8), Integer(True, 8)
 GRAPHS = [networks.small_cnn, networks.branches, networks.residual, networks.embedding]
@@ -197,3 +198,17 @@ def test_every_width_gives_weights_that_fit_it(bits: int) -> None:
     weight = graph.constants[graph.producers[graph.producers["h"].operands[1]].operands[0]]
     assert str(weight.type.format) == f"s{max(bits, 2)}"
     assert np.abs(weight.data).max() <= max(1, 2 ** (bits - 1))
+
+
+@pytest.mark.parametrize("factor", [1e300, np.nan])
+def test_data_that_no_float32_holds_are_refused(factor: float) -> None:
+    graph = networks.small_cnn()
+    data = {"x": factor * networks.data_for(graph)["x"]}
+    with pytest.raises(IrcError, match="E401.*float32"):
+        Quantize().run(graph, Context(calibration=data))
+
+
+def test_a_range_too_narrow_for_bins_is_that_of_a_constant() -> None:
+    graph = networks.small_cnn()
+    data = {"x": 5e-324 * networks.data_for(graph)["x"].round()}
+    Quantize().run(graph, Context(calibration=data)).verify()

@@ -54,11 +54,11 @@ def _complete(model: ModelProto, file: str) -> ModelProto:
 
 def _inlined(model: ModelProto, file: str) -> ModelProto:
     """The bodies of local functions in place of their calls."""
-    from onnx import inliner
+    from onnx import checker, inliner
 
     try:
         return inliner.inline_local_functions(model)
-    except RuntimeError as problem:  # what its C++ asserts, such as more operands than the function has
+    except (RuntimeError, checker.ValidationError) as problem:  # such as more operands than the function has
         reason = str(problem).rpartition(": ")[2]
         raise error("E102", f"the local functions of the model do not fit their calls: {reason}", file=file,
                     remedy="Export the model again.") from None

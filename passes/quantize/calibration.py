@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from irc.diagnostics import error
 from irc.graph import Graph, Port
 from irc.interpreter import evaluate
 from irc.types import Array, Integer
-from passes.quantize.scales import snap
+from passes.rounding.scales import snap
 
 _SAMPLES = 64  # evaluated at a time
 _BINS = 4096
+_NARROWEST = 1e-30  # a narrower range is that of a constant
+_WIDEST = float(np.finfo(np.float32).max)  # the model computes in this, the interpreter in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,13 @@ class Histogram:
 
 
 def observe(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> list[Histogram]:
-    """Two passes over the data: the extremes of each watch, then the histogram between them."""
+    """Two passes over the data: the extremes of each watch, then the histogram between them. Raises E401."""
     low, high = np.zeros(len(watches)), np.zeros(len(watches))
     for i, found in _seen(graph, data, watches):
-        low[i], high[i] = min(low[i], found.min()), max(high[i], found.max())
-    high = np.where(high > low, high, low + 1.0)
+        low[i], high[i] = np.minimum(low[i], found.min()), np.maximum(high[i], found.max())  # NaN stays
+    for i, watch in enumerate(watches):
+        _check_range(watch, low[i], high[i])
+    high = np.where(high - low > _NARROWEST, high, low + 1.0)
     counts = np.zeros((len(watches), _BINS), np.int64)
     for i, found in _seen(graph, data, watches):
         counts[i] += np.histogram(found, bins=_BINS, range=(low[i], high[i]))[0]
@@ -69,6 +74,13 @@ def _seen(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> 
         for i, watch in enumerate(watches):
             for value, floor in zip(watch.values, watch.floor, strict=True):
                 yield i, np.maximum(out[value], 0) if floor else out[value]
+
+
+def _check_range(watch: Watch, low: float, high: float) -> None:
+    """E401 for values that no float32 holds: no quantizer has a step for them."""
+    if not -_WIDEST <= low <= high <= _WIDEST:
+        raise error("E401", f"on the calibration data '{watch.values[0]}' grows beyond what float32 holds",
+                    node=watch.values[0], remedy="Scale the data as in training; 'irc check' shows broken weights.")
 
 
 def fit_minmax(seen: Histogram, form: Integer, bits: int) -> Quantizer:
@@ -100,7 +112,7 @@ def fit_mse(seen: Histogram, form: Integer, bits: int) -> Quantizer:
 def _affine(low: float, high: float, form: Integer, bits: int) -> Quantizer:
     """The quantizer of [low, high]; real 0, which pads convolutions, is always one of its values."""
     low, high = min(low, 0.0), max(high, 0.0)
-    if high - low < 1e-30:
+    if high - low < _NARROWEST:
         return Quantizer(form, 1.0)
     span = max(high, -low) if form.signed else high - low
     wanted = span / form.maximum
