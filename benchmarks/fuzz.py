@@ -1,98 +1,120 @@
-"""Damaged copies of the shipped models through `irc check`: each ends in an answer, soon, and writes nothing.
+"""Damaged copies of models through `irc`: each ends in an answer, soon, in bounded memory, and writes nothing outside.
 
     python benchmarks/fuzz.py --count 5000
+    python benchmarks/fuzz.py --only 1234          # one case again, with all that it says
 
-A copy has flipped bits, is cut off, or has two fields of its protobuf messages exchanged or set to something extreme.
+The models are the shipped ones, the small ones of the collection (see workloads.py) and some made in originals.py; how
+they are damaged is in damage.py. All copies are read; a share goes on through the default passes into a build folder.
+Time is CPU time, and what a process may hold is bounded as in the tests of hostile files.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import resource
+import shutil
 import signal
+import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
-import onnx
+import numpy as np
+from damage import cut, flipped, mutated
+from originals import Original, originals
 from report import Table
 
-from irc.check import check_model
+from irc.check import made_up
+from irc.compiler import Request, compile_model
 from irc.diagnostics import IrcError
-from irc.frontend import check_onnx
+from irc.frontend import read_onnx
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "data"
-SECONDS = 10
-WHOLE = 0.02  # of the copies go on to the passes and a target, if they can be read
-EXTREME = (0, -1, 1, 2**31, 2**62, -(2**62))
-TABLE = Table("fuzz", "Damaged copies of the shipped models", ("count", "seed"), {
-    "count": ",d", "seed": "d", "read": ",d", "refused": ",d", "tracebacks": "d", "hangs": "d", "files_written": "d",
-    "as_wanted": ""})
+SECONDS, MEMORY = 10, 1 << 30
+BLOCKED = 120  # seconds of real time, for what waits without working
+WHOLE = 0.3  # of the copies go on to the passes and a target, if they can be read
+TARGETS = ("sim", "hls", "verilog", "onnx", "qonnx")
+KINDS = ("read", "compiled", "refused", "tracebacks", "hangs", "files_written")
+TABLE = Table("fuzz", "Damaged copies of models", ("count", "seed"), {
+    "count": ",d", "seed": "d", "models": "d", **dict.fromkeys(("read", "compiled", "refused"), ",d"),
+    "tracebacks": "d", "hangs": "d", "files_written": "d", "as_wanted": ""})
+WRITES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "shutil.rmtree"}
 
 
-class HangError(Exception):
+class HangError(BaseException):
     """An answer took longer than it may."""
 
 
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    """Some bits the other way round, mostly near the ends of the file, where the structure is."""
-    made = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
-        span = rng.choice((200, 2000, len(data)))
-        at = rng.randrange(min(span, len(data)))
-        made[at if rng.random() < 0.5 else -1 - at] ^= 1 << rng.randrange(8)
-    return bytes(made)
+class Watch:
+    """Takes note of every path outside of a folder that is opened for writing, made or removed."""
+
+    def __init__(self) -> None:
+        self.allowed = os.devnull
+        self.strays: list[str] = []
+        self.on = False
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.on and (event in WRITES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))):
+            path = os.path.realpath(str(arguments[0]))
+            if not path.startswith((self.allowed, os.devnull)):
+                self.strays.append(f"{event} {path}")
 
 
-def cut(data: bytes, rng: random.Random) -> bytes:
-    return data[: rng.randrange(len(data))]
+def case(number: int, seed: int, folder: Path, watch: Watch) -> Counter[str]:
+    """One damaged copy: `read`, `compiled`, `refused`, `tracebacks` or `hangs`, and `files_written`."""
+    rng = random.Random(f"{seed} {number}")
+    whole = rng.random() < WHOLE
+    original = rng.choice([o for o in models() if o.quick or not whole])
+    path, output = folder / "model" / "damaged.onnx", folder / "output"
+    for place in (path.parent, output):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+    for name, content in original.beside.items():
+        (path.parent / name).write_bytes(content)
+    path.write_bytes(rng.choice((flipped, cut, mutated, mutated, mutated, mutated))(original.data, rng))
+    watch.allowed, watch.strays, watch.on = os.path.realpath(output), [], True
+    found = Counter([outcome(path, output, rng.choice(TARGETS) if whole else None)])
+    watch.on = False
+    found["files_written"] = len(watch.strays)
+    if any(found[kind] for kind in KINDS[3:]):
+        print(f"case {number}: {original.name} {dict(found)} {watch.strays}", flush=True)
+    return found
 
 
-def swapped(data: bytes, rng: random.Random) -> bytes:
-    """Names, dimensions, types and attributes in each other's place, or extreme."""
-    model = onnx.load_from_string(data)
-    for _ in range(rng.randint(1, 3)):
-        _swap(model.graph, rng)
-    return model.SerializeToString()
+@cache
+def models() -> list[Original]:
+    return originals()
 
 
-def _swap(graph: onnx.GraphProto, rng: random.Random) -> None:
-    a, b = rng.choice(graph.node), rng.choice(graph.node)
-    tensor = rng.choice(graph.initializer)
-    match rng.randrange(6):
-        case 0:
-            a.op_type, b.op_type = b.op_type, a.op_type
-        case 1 if a.input:
-            a.input[rng.randrange(len(a.input))] = rng.choice([*b.input, *b.output, ""])
-        case 2 if tensor.dims:
-            tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(EXTREME)
-        case 3:
-            tensor.data_type = rng.randrange(24)
-        case 4 if a.attribute:
-            attribute = rng.choice(a.attribute)
-            attribute.i = rng.choice(EXTREME)
-            attribute.ints[:] = [rng.choice(EXTREME) for _ in attribute.ints]
-        case _:
-            dims = rng.choice(graph.input).type.tensor_type.shape.dim
-            dims.add().dim_value = rng.choice(EXTREME)
-
-
-def outcome(path: Path, *, whole: bool) -> str:
-    """`read`, `refused`, `tracebacks` or `hangs`; `whole` goes on to passes and a target."""
-    signal.alarm(SECONDS)
+def outcome(path: Path, output: Path, target: str | None) -> str:
+    """What became of one copy; with a target it goes on through the default passes."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(BLOCKED)
     try:
-        problems = check_model(path, "sim").problems if whole else check_onnx(path)
-        return "refused" if problems else "read"
+        graph = read_onnx(path)
+        if target is None:
+            return "read"
+        np.savez(output / "data.npz", **(made_up(graph) or {}))
+        compile_model(Request(path, target, calibration=output / "data.npz"), output / "build")
+        return "compiled"
     except IrcError:
         return "refused"
     except HangError:
+        traceback.print_exc()
         return "hangs"
     except Exception:  # any other exception is what this benchmark looks for
         traceback.print_exc()
         return "tracebacks"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
 
 
@@ -100,14 +122,15 @@ def _late(number: int, frame: FrameType | None) -> None:
     raise HangError
 
 
-def counted(count: int, seed: int, folder: Path) -> Counter[str]:
-    rng = random.Random(seed)
-    originals = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.onnx"))]
-    path, found = folder / "damaged.onnx", Counter[str]()
-    for _ in range(count):
-        path.write_bytes(rng.choice((flipped, cut, swapped))(rng.choice(originals), rng))
-        found[outcome(path, whole=rng.random() < WHOLE)] += 1
-    found["files_written"] = len([p for p in folder.rglob("*") if p != path])
+def counted(numbers: Iterable[int], seed: int) -> Counter[str]:
+    """The outcomes of some cases, in a process with bounded memory."""
+    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGPROF, _late)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    watch, found = Watch(), Counter[str]()
+    with TemporaryDirectory() as folder:
+        for number in numbers:
+            found += case(number, seed, Path(folder), watch)
     return found
 
 
@@ -115,13 +138,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", type=int, help="run this case and record nothing")
     given = parser.parse_args()
-    signal.signal(signal.SIGALRM, _late)
-    with TemporaryDirectory() as folder:
-        found = counted(given.count, given.seed, Path(folder))
-    kinds = ("read", "refused", "tracebacks", "hangs", "files_written")
-    row = {"count": given.count, "seed": given.seed, **{kind: found[kind] for kind in kinds},
-           "as_wanted": not any(found[kind] for kind in kinds[2:])}
+    if given.only is not None:
+        print(dict(counted([given.only], given.seed)))
+        return
+    parts = [range(given.count)[i :: given.jobs] for i in range(given.jobs)]
+    with ProcessPoolExecutor(given.jobs) as pool:
+        found = sum(pool.map(counted, parts, [given.seed] * given.jobs), Counter[str]())
+    row = {"count": given.count, "seed": given.seed, "models": len(models()), **{kind: found[kind] for kind in KINDS},
+           "as_wanted": not any(found[kind] for kind in KINDS[3:])}
     TABLE.record([row])
     TABLE.show([row])
 
