@@ -27,7 +27,7 @@ from irc.types import Array, Float, Level, TensorType
 
 CARRYING = frozenset({"relu", "clip", "leaky_relu", "max_pool", "reduce_max", "reshape", "transpose"})
 MEMORY, FEWEST, MOST = 1 << 28, 4, 64  # bytes of all values of a network, and samples
-ABSURD = 4.0  # a layer that alone costs more than this many times all together was not understood
+ABSURD = 4.0  # where a layer alone costs this many times all together, names mean something else in both networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ class Blame:
         return self._output_error(evaluate(self.after, self._feeds)[self.after.outputs[0].name])
 
     def costs(self) -> dict[str, float]:
-        """The cost of each layer that has one, by name."""
-        found = ((layer.name, self._cost(layer)) for layer in self.layers if layer.value in self._shared)
-        return {name: cost for name, cost in found if cost <= ABSURD * self.total}
+        """The cost of each layer that has one, by name; none when one is absurd."""
+        found = {layer.name: self._cost(layer) for layer in self.layers if layer.value in self._shared}
+        return found if max(found.values(), default=0.0) <= ABSURD * self.total else {}
 
     def errors(self) -> tuple[LayerError, ...]:
         """The error of every layer whose output both networks have."""
