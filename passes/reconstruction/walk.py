@@ -74,6 +74,7 @@ def _refit(known: Product, product: Product, before: _Network, after: _Network,
     shift = np.zeros(new.shape[:2])
     if target.shape[:2] == new.shape[:2]:
         shift = (target @ statistics.mean0[..., None] - new @ statistics.mean[..., None])[..., 0]
+        shift[~matrix.any(axis=2)] = 0  # an output channel that came without weights is dead, and stays so
     return Refit(product, product.arrays(new), shift.reshape(-1))
 
 
