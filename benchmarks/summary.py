@@ -13,6 +13,7 @@ import ecp5
 import equality
 import fuzz
 import integer_speed
+import quantized_models
 import random_models
 import reproducibility
 import simulator_speed
@@ -21,7 +22,7 @@ from report import Table
 README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
-                                      reproducibility, random_models, fuzz)]
+                                      reproducibility, quantized_models, random_models, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:
