@@ -12,6 +12,7 @@ from golden import Case, golden
 from irc.diagnostics import IrcError
 from irc.pipeline import plugins
 from irc.pipeline.language import options_of, parse_pipeline
+from irc.pipeline.plan import Guarded, Step, print_plan
 from irc.text import read_graph
 from irc.text.values import print_value
 
@@ -37,6 +38,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def selected(text: str) -> set[str]:
     (step,) = parse_pipeline(f"idle @ {text}")
+    assert isinstance(step, Step)
     return set(step.selector.select(GRAPH))
 
 
@@ -137,3 +139,61 @@ def test_options_are_described_in_words() -> None:
         "sizes": ("a list such as [a whole number] from 1 to 64", "[]"),
         "exact": ("true or false", "false"),
     }
+
+
+GUARDS = [
+    "try(idle) until accuracy>=-0.5",
+    "try(idle, demo{ratio=0.25 block=4} @ first) until bits<=+0.03",
+    "try(demo) until cosine>=0.99 else (idle, demo{mode=\"median\"})",
+    "try(try(demo) until mse<=0.001) until accuracy>=98 else (try(demo) until accuracy>=+0 else (idle))",
+    "idle, demo{format=p2e6 sizes=[1, 2]} @ ((op(conv) | !first) & name(\"a\\\"*\")), try(idle) until mse<=1e-05",
+]
+
+
+@pytest.mark.parametrize("text", GUARDS)
+def test_a_plan_is_printed_as_the_text_that_reads_it(text: str) -> None:
+    assert print_plan(parse_pipeline(text)) == text
+
+
+def guard(text: str) -> Guarded:
+    (found,) = parse_pipeline(text)
+    assert isinstance(found, Guarded)
+    return found
+
+
+@pytest.mark.parametrize("text", [
+    "try(idle,demo)until accuracy>=-.5 else demo",
+    "try (\n  idle\n  demo  # harder\n)\n# to the letter\nuntil accuracy>=-0.5\nelse (\n  demo\n)",
+    "try(idle, demo) until accuracy >= -5e-1 else (demo,)",
+])
+def test_a_guard_may_be_laid_out_in_any_way(text: str) -> None:
+    assert str(guard(text)) == "try(idle, demo) until accuracy>=-0.5 else (demo)"
+
+
+def test_the_comma_ends_the_other_part() -> None:
+    assert [str(item) for item in parse_pipeline("try(idle) until mse<=1 else demo, idle")] == [
+        "try(idle) until mse<=1 else (demo)", "idle"]
+
+
+@pytest.mark.parametrize(("limit", "relative"), [("-0.5", True), ("+0.5", True), ("98.0", False), ("0", False)])
+def test_a_sign_makes_a_limit_relative(limit: str, relative: bool) -> None:
+    bound = guard(f"try(idle) until accuracy>={limit}").bound
+    assert (bound.limit, bound.relative) == (float(limit), relative)
+
+
+def test_a_selector_behind_a_guard_narrows_all_its_steps() -> None:
+    found = guard("try(idle, demo @ last) @ weighted until mse<=1 else demo")
+    assert str(found) == "try(idle @ weighted, demo @ (weighted & last)) until mse<=1 else (demo @ weighted)"
+
+
+def test_named_pipelines_and_files_may_stand_in_guards(tmp_path: Path) -> None:
+    (tmp_path / "a.passes").write_text("try(twice) until mse<=1\nelse @b.passes")
+    (tmp_path / "b.passes").write_text("idle, demo")
+    (found,) = parse_pipeline(f"@{tmp_path}/a.passes")
+    assert str(found) == "try(idle, demo{ratio=0.25} @ weighted) until mse<=1 else (idle, demo)"
+
+
+def test_try_until_and_else_are_words_only_in_their_places() -> None:
+    with pytest.raises(IrcError, match=r"E302.*there is no pass 'until'"):
+        parse_pipeline("until, else")
+    assert str(parse_pipeline("idle @ name(else)")[0]) == 'idle @ name("else")'
