@@ -53,14 +53,16 @@ def operator(*names: str, since: int = 1, until: int = 1 << 30) -> Callable[[R],
 
 # one set of operators under three names: QONNX took it over from FINN, and Brevitas exports it under its own
 QONNX_DOMAINS = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
 QONNX: dict[str, Reader] = {}
+CHANNELS_LAST: dict[str, Reader] = {}
 
 
-def qonnx_operator(*names: str) -> Callable[[R], R]:
+def qonnx_operator(*names: str, table: dict[str, Reader] = QONNX) -> Callable[[R], R]:
     """Enter a reader function for operators of QONNX."""
 
     def enter(read: R) -> R:
-        QONNX.update(dict.fromkeys(names, read))
+        table.update(dict.fromkeys(names, read))
         return read
 
     return enter
@@ -87,11 +89,12 @@ def find_operator(name: str, domain: str, opset: int) -> Reader:
     """The reader of an operator, or E104."""
     import irc.frontend.operators  # noqa: F401 (fills the table)
 
-    if domain in QONNX_DOMAINS:
-        if name not in QONNX:
+    if domain in QONNX_DOMAINS or domain == CHANNELS_LAST_DOMAIN:
+        table = QONNX if domain in QONNX_DOMAINS else CHANNELS_LAST
+        if name not in table:
             raise error("E104", f"the operator {name} of QONNX is not supported", operator=name,
-                        remedy=did_you_mean(name, QONNX))
-        return QONNX[name]
+                        remedy=did_you_mean(name, table))
+        return table[name]
     if not is_standard(domain):
         raise error("E104", f"operators of domain '{domain}' are not supported", operator=name,
                     remedy="Export with standard ONNX operators only.")

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from irc.operation import INTEGER, MODEL, Op, operation
+from irc.operation import ARITHMETIC, INTEGER, MODEL, Op, operation, same_format
 from irc.rounding import HALF_EVEN, ROUNDING
 from irc.types import Array, Float, Format, IntArray, Integer, PowerOfTwo, TensorType
 
@@ -164,16 +164,17 @@ class MultiplyShift(Op):
         return np.asarray(np.clip(scaled >> self.shift, self.to.minimum, self.to.maximum))
 
 
-@operation("threshold", "x thresholds", levels=INTEGER)
+@operation("threshold", "x thresholds", levels=ARITHMETIC)
 class Threshold(Op):
-    """low + number of thresholds <= x. `thresholds` [channels or 1, steps] ascend along the last axis; any monotone
-    map to few levels has this form (Umuroglu et al. 2017, FINN)."""
+    """low + number of thresholds <= x, an integer. `thresholds` [channels or 1, steps] ascend along the last axis;
+    any monotone map to few levels has this form (Umuroglu et al. 2017, FINN)."""
 
     to: Integer
     low: int
     axis: int = 1
 
     def infer(self, x: TensorType, thresholds: TensorType) -> TensorType:
+        same_format(x, thresholds)
         if len(thresholds.shape) != 2:
             raise TypeError(f"thresholds must be [channels, steps], not {list(thresholds.shape)}")
         check_parameter(TensorType(thresholds.format, thresholds.shape[:1]), x, self.axis)

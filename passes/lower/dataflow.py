@@ -36,6 +36,8 @@ from irc.ops.window import Window
 from irc.pipeline.step import Context, Contract, Exact, Pass
 from irc.types import Array, IntArray, Integer, Level, StreamType, TensorType, Type
 
+_WINDOWED = Conv | MaxPool
+
 
 @dataclass(frozen=True, slots=True)
 class LowerDataflow(Pass):
@@ -101,13 +103,24 @@ class _Lowering:
     def _input(self, name: str) -> dict[str, Any]:
         """A value that the environment sends: what its port has to say."""
         tensor = self.graph.tensor(name)
-        axes = channels_last(len(tensor.shape))
+        axes = self._travel(name, len(tensor.shape))
         order = _raster(tensor.shape).transpose(axes).ravel()
-        elements = tensor.shape[1] if len(tensor.shape) > 1 else tensor.size
+        elements = tensor.shape[axes[-1]] if axes else 1
         channel = StreamType(cast(Integer, tensor.format), tensor.size // elements, elements)
         self.types[name] = channel
         self.layouts[name] = Layout(name, tensor.shape, order)
         return {"type": channel, "tensor": tensor, "order": axes}
+
+    def _travel(self, name: str, rank: int) -> tuple[int, ...]:
+        """Axes of an input in the order in which they travel: what is transposed for windows (images with channels
+        last) travels as these read it."""
+        axes, users = channels_last(rank), self.graph.users[name]
+        perms = {user.op.perm if isinstance(user.op, Transpose) else () for user in users}
+        readers = [reader.op for user in users for reader in self.graph.users[user.name]]
+        if perms in ({()}, set()) or len(perms) > 1 or not all(isinstance(op, _WINDOWED) for op in readers):
+            return axes
+        perm = perms.pop()
+        return tuple(perm[axis] for axis in axes)
 
     def _output(self, port: Port) -> Port:
         layout = self.layout(port.value)

@@ -35,7 +35,7 @@ from irc.ops.activation import Softmax
 from irc.ops.elementwise import Add, Clip, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
-from irc.ops.quantization import Bipolar, Dequantize
+from irc.ops.quantization import Bipolar, Dequantize, Threshold
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.pipeline.step import Context, Exact, Pass
@@ -77,7 +77,7 @@ class Lowering(QuantizeLowering):
             except IrcError as refusal:
                 self.problems += refusal.diagnostics
                 self.unknown.add(node.name)
-        elif isinstance(node.op, QuantizeOp | Bipolar):
+        elif isinstance(node.op, QuantizeOp | Bipolar | Threshold):
             self.known[node.name] = Quantity(node.name, self.graph.tensor(node.name))
         else:
             self.unknown.add(node.name)
@@ -91,6 +91,8 @@ class Lowering(QuantizeLowering):
                 found = self.quantized(node, node.op)
             case Bipolar():
                 found = self.bipolar(node)
+            case Threshold():
+                found = self.stepped(node, node.op)
             case Dequantize():
                 found = self.dequantized(node, node.op)
             case Conv() | MatMul():

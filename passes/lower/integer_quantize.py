@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import cast
@@ -110,7 +111,7 @@ class QuantizeLowering(AffineLowering):
             raise self.refused(node, f"a quantizer to {op.to} behind real constants needs {high - low} thresholds",
                                "quantize the biases to the product of the scales, or to fewer bits")
         steps = Steps(low, high, tuple(edge(op.rounding, j - zero) for j in range(low + 1, high + 1)))
-        return self._thresholds(node, x, steps, cast(Integer, op.to), (step, axis))
+        return self._thresholds(node, x, [steps], cast(Integer, op.to), (step, axis))
 
     def bipolar(self, node: Node) -> Quantity:
         """The sign of an affine function of an integer: one threshold, met twice."""
@@ -118,16 +119,33 @@ class QuantizeLowering(AffineLowering):
             raise self.refused(node, f"operand '{node.operands[0]}' of bipolar does not come from quantized layers")
         x = self.known[node.operands[0]]
         x = self.settled(node.operands[0], node) if x.bounded else x
-        return self._thresholds(node, x, _SIGN, Integer(True, 2), (ONE, x.axis))
+        return self._thresholds(node, x, [_SIGN], Integer(True, 2), (ONE, x.axis))
 
-    def _thresholds(self, node: Node, x: Quantity, steps: Steps, to: Integer, unit: tuple[Scale, int]) -> Quantity:
-        """The threshold node of a step function of x, in units given per tensor or along an axis."""
+    def stepped(self, node: Node, op: Threshold) -> Quantity:
+        """Thresholds on reals become thresholds on the integers that stand for them."""
+        table = self.graph.constants.get(node.operands[1])
+        if node.operands[0] not in self.known or table is None:
+            raise self.refused(node, f"operand '{node.operands[0]}' of threshold does not come from quantized layers")
+        x = self.known[node.operands[0]]
+        x = self.settled(node.operands[0], node) if x.bounded else x
+        steps = [Steps(op.low, op.low + len(row), tuple((Fraction(t), True) for t in row))
+                 for row in table.data.astype(np.float64).tolist()]
+        return self._thresholds(node, x, steps, op.to, (ONE, op.axis))
+
+    def _thresholds(self, node: Node, x: Quantity, steps: Sequence[Steps], to: Integer,
+                    unit: tuple[Scale, int]) -> Quantity:
+        """The threshold node of a step function of x, or of one for each channel, in units given per tensor or along
+        an axis."""
         lines, axis = self._lines(node, x, *unit)
-        rows = steps.thresholds(lines, x.format)
+        if len(steps) > 1 and len(lines) > 1 and axis != unit[1]:
+            raise self.refused(node, "scales and thresholds run along different axes")
+        pairs = zip(itertools.islice(itertools.cycle(steps), max(len(steps), len(lines))), itertools.cycle(lines),
+                    strict=False)
+        rows = np.concatenate([channel.thresholds([line], x.format) for channel, line in pairs])
         rows = rows if (rows != rows[:1]).any() else rows[:1]
         form = smallest_integer(int(rows.min()), int(rows.max()))
         table = self.constant(f"{node.name}_thresholds", rows, form)
-        return self.emit(node, Threshold(to, steps.low, axis), Quantity(x.name, x.type), table)
+        return self.emit(node, Threshold(to, steps[0].low, axis), Quantity(x.name, x.type), table)
 
     def _lines(self, node: Node, x: Quantity, unit: Scale, axis: int) -> tuple[list[Affine], int]:
         """Every channel of x as an affine function of its integer, in units of the quantizer; and their axis."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from irc.frontend.call import Call
 from irc.frontend.table import qonnx_operator
-from irc.ops.quantization import Bipolar, Dequantize, Quantize
+from irc.ops.elementwise import Add
+from irc.ops.quantization import Bipolar, Dequantize, Quantize, Threshold
 from irc.rounding import HALF_EVEN, shifted
 from irc.types import Array, Integer, smallest_integer
 
@@ -84,6 +85,32 @@ def trunc(call: Call) -> str:
     cut = Quantize(form, 1, mode, narrow)
     kept = call.emit(cut, steps, call.real(float(1 << left), "ratio"), part="q")
     return call.emit(Dequantize(out.axis), kept, *out.operands(call, "out_"))
+
+
+@qonnx_operator("MultiThreshold")
+def multi_threshold(call: Call) -> str:
+    """out_scale * (number of thresholds that x reaches) + out_bias: a step function, as FINN writes quantizers."""
+    _need(call, 2)
+    call.attribute("out_dtype", "")  # follows from the rest
+    table = np.sort(cast(Array, call.constant(1)).astype(np.float64), axis=-1)
+    scale, bias, axis = call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0), _threshold_axis(call)
+    if table.ndim != 2 or not table.size or scale <= 0:
+        raise call.refusal(f"thresholds {list(table.shape)} with out_scale {scale} are not supported")
+    low = bias / scale if float(bias / scale).is_integer() else 0.0
+    form = smallest_integer(int(low), int(low) + table.shape[1])
+    steps = call.emit(Threshold(form, int(low), axis), call.operand(0), call.real(table, "thresholds"), part="q")
+    if low or not bias:
+        return call.emit(Dequantize(), steps, call.real(scale, "scale"))
+    return call.emit(Add(), call.emit(Dequantize(), steps, call.real(scale, "scale"), part="steps"),
+                     call.real(bias, "bias"))
+
+
+def _threshold_axis(call: Call) -> int:
+    """The axis of the channels; QONNX takes tensors of other ranks than images and rows to have them last."""
+    rank, layout = len(call.shape()), call.attribute("data_layout", "NCHW")
+    if layout not in ("NCHW", "NHWC"):
+        raise call.refusal(f"the data_layout '{layout}' is not supported", "There are NCHW and NHWC.")
+    return 1 if rank in (2, 4) and (layout == "NCHW" or rank == 2) else rank - 1
 
 
 def _pair(call: Call, x: str, op: Quantize, grid: Grid) -> str:
