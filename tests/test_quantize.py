@@ -151,15 +151,15 @@ def test_missing_calibration_data_are_named() -> None:
 def test_mse_beats_the_largest_weight_on_outliers() -> None:
     rows = np.random.default_rng(0).normal(size=(3, 400))
     rows[:, 0] = 12.0
-    errors = [np.square(round_to(rows, s, S4) * s[:, None] - rows).sum()
-              for s in (best_scale(rows, S4, Grid(8)), largest_scale(rows, S4, Grid(8)))]
+    errors = [np.square(round_to(rows, s, alphabet(S4)) * s[:, None] - rows).sum()
+              for s in (best_scale(rows, alphabet(S4), Grid(8)), largest_scale(rows, alphabet(S4), Grid(8)))]
     assert errors[0] < 0.6 * errors[1]
 
 
 def test_the_largest_scale_never_clips() -> None:
     rows = np.random.default_rng(1).normal(size=(500, 9))
     for bits in (1, 3, 5):
-        assert (np.abs(rows).max(axis=1) <= largest_scale(rows, S8, Grid(bits)) * 127).all()
+        assert (np.abs(rows).max(axis=1) <= largest_scale(rows, alphabet(S8), Grid(bits)) * 127).all()
 
 
 def test_scales_have_few_significant_bits() -> None:
@@ -187,9 +187,9 @@ def test_percentile_cuts_a_long_tail_and_mse_too() -> None:
 
 def test_one_bit_weights_are_minus_and_plus_a_scale_near_the_mean_magnitude() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 500))
-    scale = best_scale(rows, Integer(True, 1), Grid(8))
+    scale = best_scale(rows, alphabet(Integer(True, 1)), Grid(8))
     assert np.allclose(scale, np.abs(rows).mean(axis=1), rtol=0.02)  # the optimum of Rastegari et al. 2016, XNOR-Net
-    assert set(np.unique(round_to(rows, scale, Integer(True, 1)))) == {-1, 1}
+    assert set(np.unique(round_to(rows, scale, alphabet(Integer(True, 1))))) == {-1, 1}
 
 
 @pytest.mark.parametrize("bits", range(1, 17))
@@ -204,7 +204,7 @@ def test_every_width_gives_weights_that_fit_it(bits: int) -> None:
 def test_data_that_no_float32_holds_are_refused(factor: float) -> None:
     graph = networks.small_cnn()
     data = {"x": factor * networks.data_for(graph)["x"]}
-    with pytest.raises(IrcError, match="E401.*float32"):
+    with pytest.raises(IrcError, match=r"E401.*float32"):
         Quantize().run(graph, Context(calibration=data))
 
 

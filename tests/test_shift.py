@@ -13,7 +13,8 @@ from irc.interpreter import evaluate
 from irc.pipeline.step import Context
 from irc.types import PowerOfTwo
 from passes.quantize.quantize import Quantize
-from passes.quantize.scales import Grid, best_scale, round_to
+from passes.rounding.alphabet import alphabet as letters_of
+from passes.rounding.scales import Grid, best_scale, round_to
 from passes.shift.shift import Shift
 
 
@@ -40,7 +41,7 @@ def test_rounding_takes_the_nearest_of_the_alphabet() -> None:
     rows, form = np.random.default_rng(0).normal(size=(2, 50)) * 40, PowerOfTwo(2, 5)
     table = np.array(sorted(alphabet(2, 5)))
     nearest = np.abs(rows[..., None] - table).min(axis=-1)
-    np.testing.assert_allclose(np.abs(round_to(rows, np.ones(2), form) - rows), nearest)
+    np.testing.assert_allclose(np.abs(round_to(rows, np.ones(2), letters_of(form)) - rows), nearest)
 
 
 def test_more_terms_are_closer() -> None:
@@ -52,8 +53,9 @@ def test_more_terms_are_closer() -> None:
 
 def test_the_scale_is_the_best_power_of_two() -> None:
     rows, form = np.random.default_rng(3).normal(size=(4, 60)), PowerOfTwo(1, 4)
-    chosen = best_scale(rows, form, Grid(1))
-    losses = [np.square(round_to(rows, np.full(4, 2.0**e), form) * 2.0**e - rows).sum(axis=1) for e in range(-12, 3)]
+    chosen = best_scale(rows, letters_of(form), Grid(1))
+    losses = [np.square(round_to(rows, np.full(4, 2.0**e), letters_of(form)) * 2.0**e - rows).sum(axis=1)
+              for e in range(-12, 3)]
     np.testing.assert_array_equal(chosen, 2.0 ** (np.argmin(losses, axis=0) - 12))
 
 

@@ -20,6 +20,11 @@ and after `quantize{weights=s5 activations=u8}`::
     r_q: u8[1, 6, 24, 24] = quantize(r, r_scale, r_zero, to=u8)
     r_dq: f32[1, 6, 24, 24] = dequantize(r_q, r_scale, r_zero)
 
+With `rounding=gptq` weights are not rounded one by one: layer by layer, on the inputs that the quantized network gives
+it, each weight makes good for the errors of those rounded before (Frantar et al. 2023, "GPTQ"), every weight is chosen
+again given all others (Behdin et al. 2023, "QuantEase"), scales follow by least squares, and biases correct the mean of
+each channel (Nagel et al. 2019, "Data-Free Quantization"). Below 6 bits this is worth many points of accuracy.
+
 Results that only leave the network stay accumulators: they carry the most precise answer and need no hardware. What
 argmax compares is quantized to at least 16 bits. Already quantized weights and values are left as they are. Beside
 layers with power-of-two weights, scales are powers of two, so that such a network needs no multiplier at all.
@@ -38,7 +43,11 @@ from irc.types import Format, Integer, Level, PowerOfTwo
 from passes.layers import constant_of, layers, tables
 from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
 from passes.quantize.placement import Component, Placement
-from passes.quantize.rewrite import Rewrite
+from passes.quantize.rounding import Rounder, planned
+from passes.quantize.steps import Steps
+from passes.quantize.values import ValueRewrite
+from passes.quantize.weights import WeightRewrite
+from passes.reconstruction.products import Gates, products
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,9 @@ class Quantize(Pass):
     ensures: ClassVar[Level | None] = Level.MODEL
 
     weights: Format = field(default=Integer(True, 8), metadata=option("format of the weights, s1 (-1 and +1) to s16"))
-    activations: Format = field(default=Integer(False, 8), metadata=option("format of activations, u1-u16, s2-s16"))
+    activations: Format | None = field(
+        default=Integer(False, 8), metadata=option("format of activations, u1-u16 or s2-s16; none: they stay real")
+    )
     granularity: str = field(
         default="channel", metadata=option("one weight scale for each of these", choices=("channel", "tensor"))
     )
@@ -68,22 +79,47 @@ class Quantize(Pass):
         default="mse", metadata=option("weight scale of least error, or that clips nothing", choices=("mse", "max"))
     )
 
+    rounding: str = field(
+        default="nearest", metadata=option("each weight by itself, or for the least error of the layer's output on "
+                                           "calibration data", choices=("nearest", "gptq"))
+    )
+    bias_correction: bool = field(
+        default=False, metadata=option("biases make up for the mean error of a channel; always so with rounding=gptq")
+    )
+
     def run(self, graph: Graph, context: Context) -> Graph:
         weights = checked("weights", self.weights, signed=True)
-        activations = checked("activations", self.activations)
-        components = Placement(graph, context.selected).components()
-        quantizers = self._calibrate(graph, context, components, activations)
-        rewrite = Rewrite(graph, weights, self.granularity == "channel", self._bits(), self.weight_scale == "mse")
-        for component, quantizer in zip(components, quantizers, strict=True):
-            rewrite.activations(component, quantizer)
-            context.note("scale", quantizer.scale, node=component.entries[0])
+        values = self._values(graph, context, weights)
+        middle = values.finish()
+        steps = Steps(middle, values.scale, values.largest)
+        plans = planned(middle, context.selected, steps, weights, self._bits(), self.granularity == "tensor")
+        rounder = Rounder(graph, middle, plans, context)
+        if self.rounding == "gptq" or self.bias_correction:
+            rounder.reconstruct("quantize", compensate=self.rounding == "gptq")
+        else:
+            rounder.round(search=self.weight_scale == "mse")
+        rewrite = WeightRewrite(middle, steps, rounder.weights, rounder.shifts)
+        for layer in layers(middle):
+            if context.selected(layer.node):
+                rewrite.layer(layer)
+        for product in products(middle):
+            if isinstance(product, Gates) and context.selected(product.node):
+                rewrite.recurrent(product.node, product.bias)
+        return rewrite.finish()
+
+    def _values(self, graph: Graph, context: Context, weights: Integer) -> ValueRewrite:
+        """Activations and embedding tables, quantized."""
+        rewrite = ValueRewrite(graph, weights, self._bits(), self.weight_scale == "mse")
+        if self.activations is not None:
+            form = checked("activations", self.activations)
+            components = Placement(graph, context.selected).components()
+            for component, quantizer in zip(components, self._calibrate(graph, context, components, form), strict=True):
+                rewrite.activations(component, quantizer)
+                context.note("scale", quantizer.scale, node=component.entries[0])
         for table in tables(graph):
             if context.selected(table):
                 rewrite.table(table)
-        for layer in layers(graph):
-            if context.selected(layer.node):
-                rewrite.layer(layer)
-        return rewrite.finish()
+        return rewrite
 
     def _bits(self) -> int:
         return 1 if self.scales == "pot" else self.scale_bits

@@ -65,9 +65,12 @@ def _round_block(free: Array, found: Array, factor: Array, nearest: Nearest, col
     return errors
 
 
-def descended(wanted: Array, found: Array, gram: Array, nearest: Nearest, sweeps: int, damping: float = 1e-4) -> Array:
-    """Choose every weight again, given all others, `sweeps` times; the squared error never grows."""
-    hessian, found = damped(gram, damping), found.copy()
+def descended(wanted: Array, found: Array, hessian: Array, nearest: Nearest, sweeps: int) -> Array:
+    """Choose every weight again, given all others, `sweeps` times; the squared error never grows.
+
+    `hessian` is a Gram matrix, `damped` so that its diagonal is positive.
+    """
+    found = found.copy()
     pull = (wanted - found) @ hessian  # half the gradient, with its sign turned
     diagonal = np.einsum("gii->gi", hessian)
     for _ in range(sweeps):

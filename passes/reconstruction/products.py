@@ -6,6 +6,7 @@ all its gates with the input and the state before. Everything that weighs errors
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Product(ABC):
     node: Node
     weights: tuple[str, ...]
     shapes: tuple[Shape, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many columns each of the weights has."""
+        return (math.prod(self.shapes[0][1:]),)
 
     @abstractmethod
     def matrix(self, arrays: Sequence[Array]) -> Array:
@@ -81,6 +87,10 @@ class Dense(Product):
 
     __slots__ = ()
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return self.shapes[0][:1]
+
     def matrix(self, arrays: Sequence[Array]) -> Array:
         return arrays[0].T[None]
 
@@ -98,6 +108,10 @@ class Gates(Product):
     """All gates of a recurrent layer: the input and the state of the time step before, side by side."""
 
     __slots__ = ()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(shape[1] for shape in self.shapes)
 
     def matrix(self, arrays: Sequence[Array]) -> Array:
         return np.concatenate(arrays, axis=1)[None]

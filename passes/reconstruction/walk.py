@@ -8,6 +8,7 @@ Frantar & Alistarh 2022, "Optimal Brain Compression", sequential mode).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,12 @@ class Visit:
     matrix: Array
     target: Array
     statistics: Statistics
+
+    def relative_error(self, values: Array) -> float:
+        """Root mean square of what new weights change in the layer's output, relative to the output's own deviation
+        from its mean."""
+        change, whole = (float(self.statistics.error(m).sum()) for m in (values - self.matrix, self.matrix))
+        return math.sqrt(max(change, 0.0) / whole) if whole > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from irc.ops.quantization import Dequantize
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Float, IntArray, Level, PowerOfTwo, TensorType
 from passes.layers import Layer, layers, per_channel, restored
-from passes.quantize.scales import Grid, best_scale, round_to
+from passes.rounding.alphabet import alphabet
+from passes.rounding.scales import Grid, best_scale, round_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class Shift(Pass):
         form = PowerOfTwo(self.terms, self.exponent)
         axis = layer.weight_axis if self.granularity == "channel" else -1
         rows = per_channel(real, axis)
-        scale = best_scale(rows, form, Grid(self.scale_bits))
-        q = restored(round_to(rows, scale, form), real.shape, axis)
+        scale = best_scale(rows, alphabet(form), Grid(self.scale_bits))
+        q = restored(round_to(rows, scale, alphabet(form)), real.shape, axis)
         rounded = restored(per_channel(q, axis) * scale[:, None], real.shape, axis)
         context.note("weight_error", relative_error(real, rounded), node=layer.node.name)
         return _dequantized(edit, layer.weight, form, q, scale, max(axis, 0))

@@ -16,7 +16,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from irc.types import Array, IntArray, Integer, PowerOfTwo
+from irc.types import Array, IntArray
+from passes.rounding.alphabet import Alphabet
 
 _SHRINK = np.geomspace(2.0, 0.08, 120)  # from 2, because a short scale may have to be rounded up that far
 
@@ -39,26 +40,9 @@ def peaks(rows: Array) -> Array:
     return np.where(peak > 0, peak, peak.max(initial=0) or 1.0)
 
 
-def is_bipolar(form: Integer | PowerOfTwo) -> bool:
-    """Whether a format means -1 and +1: one signed bit."""
-    return form == Integer(True, 1)
-
-
-def largest_value(form: Integer | PowerOfTwo) -> int:
-    """The largest magnitude that weights of a format take on the positive side."""
-    return 1 if is_bipolar(form) else form.maximum
-
-
-def round_to(rows: Array, scale: Array, form: Integer | PowerOfTwo) -> IntArray:
-    """The integer of `form` nearest to rows / scale, one scale a row."""
-    steps = rows / scale[:, None]
-    if is_bipolar(form):
-        return np.where(steps < 0, np.int64(-1), np.int64(1))
-    if isinstance(form, Integer):
-        return np.clip(np.rint(steps), form.minimum, form.maximum).astype(np.int64)
-    table = form.values()
-    middles = (table[1:] + table[:-1]) / 2
-    return table[np.searchsorted(middles, steps)]
+def round_to(rows: Array, scale: Array, letters: Alphabet) -> IntArray:
+    """The letter nearest to rows / scale, one scale a row."""
+    return letters.nearest(rows / scale[:, None]).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +58,20 @@ class Grid:
         return snap(np.maximum(scale, self.least), self.bits, self.unit)
 
 
-def largest_scale(rows: Array, form: Integer, grid: Grid) -> Array:
+def largest_scale(rows: Array, letters: Alphabet, grid: Grid) -> Array:
     """One scale a row that represents the largest magnitude without clipping."""
-    wanted = peaks(rows) / largest_value(form)
+    wanted = peaks(rows) / letters.high
     found = grid.nearest(wanted)
     return np.where(found < wanted, grid.nearest(wanted * (1 + 2.0**-grid.bits)), found)
 
 
-def best_scale(rows: Array, form: Integer | PowerOfTwo, grid: Grid) -> Array:
-    """One scale a row, of least squared error over a grid of candidates."""
-    base = peaks(rows) / largest_value(form)
+def best_scale(rows: Array, letters: Alphabet, grid: Grid, weights: Array | None = None) -> Array:
+    """One scale a row, of least squared error over a grid of candidates; `weights` say what each error counts."""
+    base = peaks(rows) / letters.high
     best, least = grid.nearest(base), np.full(len(rows), np.inf)
-    for shrink in _candidates(form):
+    for shrink in _SHRINK:
         scale = grid.nearest(base * shrink)
-        loss = np.square(round_to(rows, scale, form) * scale[:, None] - rows).sum(axis=1)
+        squares = np.square(letters.nearest(rows / scale[:, None]) * scale[:, None] - rows)
+        loss = squares.sum(axis=1) if weights is None else (squares * weights).sum(axis=1)
         best, least = np.where(loss < least, scale, best), np.minimum(loss, least)
     return best
-
-
-def _candidates(form: Integer | PowerOfTwo) -> Array:
-    """A sum of powers of two looks alike in every octave, so one octave above the first is enough for it."""
-    return _SHRINK if isinstance(form, Integer) else np.geomspace(0.8, 2.4, 64)

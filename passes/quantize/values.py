@@ -1,0 +1,86 @@
+"""The edits of `quantize` on values: quantizer pairs behind activations, integers for embedding tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from irc.graph import Graph, Node
+from irc.ops.quantization import Quantize as QuantizeOp
+from irc.types import Float, Integer, TensorType
+from passes.layers import per_channel, restored
+from passes.quantize.calibration import Quantizer
+from passes.quantize.constants import constant, dequantize, dequantized
+from passes.quantize.placement import Component
+from passes.rounding.alphabet import alphabet
+from passes.rounding.scales import Grid, best_scale, largest_scale, round_to
+
+
+class ValueRewrite:
+    """A batch of edits; `finish` applies them.
+
+    `scale` tells the scale of every value that shares a quantizer, `largest` the largest magnitude of its integers.
+    """
+
+    def __init__(self, graph: Graph, weights: Integer, bits: int, search: bool) -> None:
+        self.graph, self.edit = graph, graph.edit()
+        self.letters, self.bits = alphabet(weights), bits
+        self.choose = best_scale if search else largest_scale
+        self.scale: dict[str, float] = {}
+        self.largest: dict[str, int] = {}
+        self._operands: dict[str, tuple[str, ...]] = {}
+        self._tables: dict[str, tuple[str, float]] = {}
+
+    def finish(self) -> Graph:
+        """The rewritten graph."""
+        for node in self.graph.nodes:
+            if node.name in self._operands:
+                self.edit.replace(node, replace(node, operands=self._operands[node.name]))
+        return self.edit.finish()
+
+    def activations(self, component: Component, quantizer: Quantizer) -> None:
+        """Quantize and dequantize behind every entry of a component, and in front of each import."""
+        for value in component.entries:
+            pair = self._pair(value, quantizer)
+            self.edit.insert_after(value, *pair)
+            self.edit.redirect(value, pair[1].name, keep=(pair[0].name,))
+        for user, value in component.imports:
+            pair = self._pair(value, quantizer)
+            self.edit.insert_after(value, *pair)
+            self._swap(self.graph.producers[user], value, pair[1].name)
+        largest = max(quantizer.format.maximum, -quantizer.format.minimum)
+        self.scale.update(dict.fromkeys(component.members, quantizer.scale))
+        self.largest.update(dict.fromkeys(component.members, largest))
+
+    def table(self, gather: Node) -> None:
+        """An embedding table: one scale for the whole table, because its rows meet in later sums."""
+        name = gather.operands[0]
+        if name not in self.graph.constants:
+            return
+        if name not in self._tables:
+            self._tables[name] = self._quantized(name)
+        value, self.scale[gather.name] = self._tables[name]
+        self._swap(gather, name, value)
+
+    def _quantized(self, name: str) -> tuple[str, float]:
+        """A table's dequantized value, and its scale."""
+        data = self.graph.constants[name].data.astype(np.float64)
+        rows = per_channel(data, -1)
+        scale = self.choose(rows, self.letters, Grid(self.bits))
+        q = restored(round_to(rows, scale, self.letters), data.shape, -1)
+        return dequantized(self.edit, name, self.letters.form, q, scale, 0), float(scale[0])
+
+    def _pair(self, value: str, quantizer: Quantizer) -> tuple[Node, Node]:
+        kind, maker = self.graph.tensor(value), self.graph.producers.get(value)
+        origin = maker.origin if maker else ""
+        parameters = (constant(self.edit, f"{value}_scale", Float(32), np.asarray(quantizer.scale)),
+                      constant(self.edit, f"{value}_zero", quantizer.format, np.asarray(quantizer.zero)))
+        down = self.edit.node(f"{value}_q", QuantizeOp(quantizer.format), (value, *parameters), (
+            kind, TensorType(Float(32), ()), TensorType(quantizer.format, ())), origin)
+        return down, dequantize(self.edit, f"{value}_dq", down.name, kind.shape, parameters, origin=origin)
+
+    def _swap(self, node: Node, old: str, new: str) -> None:
+        """Let one node read `new` instead of `old`."""
+        operands = self._operands.get(node.name, node.operands)
+        self._operands[node.name] = tuple(new if o == old else o for o in operands)

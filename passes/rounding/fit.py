@@ -1,0 +1,117 @@
+"""Letters and scales of a whole weight matrix, fitted together to the layer's output.
+
+Three steps in turn, each of which lowers the squared output error: rounding with compensation
+(`passes.reconstruction.compensate`), every weight chosen again given all others, and the scale of least squares for the
+letters chosen. Matrices are [groups, rows, columns] as in `passes.reconstruction.products`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from irc.types import Array, IntArray
+from passes.reconstruction.compensate import Nearest, compensated, damped, descended
+from passes.rounding.alphabet import Alphabet
+from passes.rounding.scales import Grid, best_scale
+
+_ROUNDS = 5  # of letters and scales in turn
+_SWEEPS = 4
+_WORK = 2e11  # multiply-accumulates that refinement may cost; a layer of 4096 x 4096 gets one sweep
+_DAMPING = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """A matrix in an alphabet: value = letter * scale. `scale` is [groups, rows, 1 for each segment of columns]."""
+
+    letters: Array
+    scale: Array
+    segment: IntArray
+
+    @property
+    def values(self) -> Array:
+        return np.asarray(self.letters * self.scale[:, :, self.segment])
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How a matrix is to be rounded. Columns of one constant are a segment of `widths` with scales of its own, one a
+    row, or a single one with `shared`."""
+
+    alphabet: Alphabet
+    grid: Grid
+    widths: Sequence[int]
+    shared: bool = False
+
+    @property
+    def segment(self) -> IntArray:
+        """The segment of each column."""
+        return np.repeat(np.arange(len(self.widths)), self.widths)
+
+    def start(self, wanted: Array, importance: Array | None = None) -> Letters:
+        """Nearest letters, with the scales of least squared error; `importance` [groups, columns] weighs columns."""
+        groups, rows, _ = wanted.shape
+        edges = np.cumsum((0, *self.widths))
+        scale = np.empty((groups, rows, len(self.widths)))
+        for i, part in enumerate(slice(*edge) for edge in pairwise(edges)):
+            flat = wanted[:, :, part].reshape(1 if self.shared else groups * rows, -1)
+            weights = None if importance is None else np.broadcast_to(
+                importance[:, None, part], wanted[:, :, part].shape).reshape(flat.shape)
+            found = best_scale(flat, self.alphabet, self.grid, weights)
+            scale[:, :, i] = found.reshape((1, 1) if self.shared else (groups, rows))
+        return self.nearest_letters(wanted, scale)
+
+    def nearest_letters(self, wanted: Array, scale: Array) -> Letters:
+        """The nearest letters with given scales."""
+        return Letters(self.alphabet.nearest(wanted / scale[:, :, self.segment]), scale, self.segment)
+
+    def fit(self, wanted: Array, gram: Array) -> Letters:
+        """Letters and scales with which (wanted - values) gram (wanted - values)' of every row is small."""
+        found = self.start(wanted, np.einsum("gii->gi", gram))
+        values = compensated(wanted, gram, self._nearest(found.scale))
+        found = Letters(np.rint(values / found.scale[:, :, found.segment]), found.scale, found.segment)
+        hessian = damped(gram, _DAMPING)
+        sweeps = int(min(_ROUNDS * _SWEEPS, _WORK // (wanted.size * wanted.shape[2] + 1)))
+        while sweeps > 0:
+            better = self._refined(wanted, hessian, found, min(sweeps, _SWEEPS))
+            if better is found:
+                break
+            found, sweeps = better, sweeps - _SWEEPS
+        return found
+
+    def _nearest(self, scale: Array) -> Nearest:
+        def nearest(values: Array, columns: IntArray) -> Array:
+            steps = scale[:, :, self.segment[columns]]
+            return np.asarray(self.alphabet.nearest(values / steps) * steps)
+
+        return nearest
+
+    def _refined(self, wanted: Array, hessian: Array, found: Letters, sweeps: int) -> Letters:
+        """Better scales for the letters, then better letters for the scales; `found` itself when nothing changed."""
+        scale = self._least_squares(wanted, hessian, found)
+        start = Letters(found.letters, scale, found.segment).values
+        values = descended(wanted, start, hessian, self._nearest(scale), sweeps)
+        letters = np.rint(values / scale[:, :, found.segment])
+        if np.array_equal(letters, found.letters) and np.array_equal(scale, found.scale):
+            return found
+        return Letters(letters, scale, found.segment)
+
+    def _least_squares(self, wanted: Array, hessian: Array, found: Letters) -> Array:
+        """The scale of each row and segment with the least squared error, the others as they are."""
+        scale, rest = found.scale.copy(), wanted - found.values
+        for i in range(len(self.widths)):
+            part = np.where(found.segment == i, found.letters, 0.0)
+            pulled = part @ hessian
+            gain, norm = (pulled * rest).sum(axis=2), (pulled * part).sum(axis=2)
+            if self.shared:
+                gain, norm = (np.broadcast_to(a.sum(), gain.shape) for a in (gain, norm))
+            old = scale[:, :, i]
+            best = old + gain / np.where(norm > 0, norm, 1.0)
+            new = np.where(best > 0.1 * old, self.grid.nearest(np.maximum(best, 0.1 * old)), old)
+            rest = rest - part * (new - old)[:, :, None]
+            scale[:, :, i] = new
+        return scale
