@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 from onnx_models import Arrays, build, interpret, read, runtime, sample, weights
 
+from backends.onnx import ONNX
 from irc.diagnostics import IrcError
 from irc.graph import Graph
 from irc.interpreter import evaluate
@@ -117,3 +118,8 @@ def test_thresholds_become_integers_and_hardware(layout: str, tmp_path: Path) ->
     assert {n.op.to for n in integer.nodes if isinstance(n.op, Threshold)} == {Integer(False, 3)}
     assert np.array_equal(evaluate(integer, {"x": x.astype(np.int64)})["y"], want)
     assert lowered(graph, "to-integer, to-dataflow").level is Level.DATAFLOW
+
+
+def test_what_the_onnx_target_has_no_form_for_is_named(tmp_path: Path) -> None:
+    """The convolution reads a transposed weight, and has no bias."""
+    assert [(d.code, d.place.operator) for d in ONNX.refused(read(finn("NHWC"), tmp_path))] == [("E502", "threshold")]

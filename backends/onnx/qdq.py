@@ -43,7 +43,7 @@ class Qdq(Quantizers):
         stored in half of that. A subtraction is fused by none."""
         biases = [o for o in node.operands if self._is_stored(o)]
         match node.op:
-            case Conv() if node.operands[2:] == tuple(biases[-1:]):
+            case Conv() if biases and node.operands[2:] == (biases[-1],):
                 layer = helper.make_node("Conv", node.operands[:2], [self.fresh(f"{node.name}_product")],
                                          name=node.name, **conv_attributes(node.op, self.graph, node))
                 return [layer, *self._subtracted(node, layer.output[0], biases[-1])]
