@@ -13,6 +13,7 @@ from irc.ops.depthwise import Depthwise
 from irc.ops.linear import Conv, MatMul
 from irc.ops.matvec import MatVec
 from irc.ops.quantization import Dequantize
+from irc.ops.shape import Gather
 from irc.types import StreamType, TensorType
 
 FRAMES = 1000  # enough to leave the first, slower ones behind; steady state costs nothing
@@ -73,14 +74,21 @@ def macs(graph: Graph, node: Node) -> int:
 
 
 def layer_weights(graph: Graph, node: Node) -> Iterator[Constant]:
-    """The constants that a node reads, dequantized ones included; none for the dequantization itself."""
-    if isinstance(node.op, Dequantize):
+    """The constants that a node reads, dequantized ones included, and codebooks with the indices into them; none for
+    the dequantization and the look-up themselves."""
+    if isinstance(node.op, Dequantize) or _is_lookup(graph, node):
         return
     for operand in node.operands:
         maker = graph.producers.get(operand)
         name = maker.operands[0] if maker is not None and isinstance(maker.op, Dequantize) else operand
-        if name in graph.constants:
-            yield graph.constants[name]
+        maker = graph.producers.get(name)
+        parts = maker.operands if maker is not None and _is_lookup(graph, maker) else (name,)
+        yield from (graph.constants[part] for part in parts if part in graph.constants)
+
+
+def _is_lookup(graph: Graph, node: Node) -> bool:
+    """Whether the node picks weights from a codebook: a constant table by constant indices."""
+    return isinstance(node.op, Gather) and all(o in graph.constants for o in node.operands)
 
 
 def design_costs(graph: Graph, frames: int = FRAMES) -> tuple[list[ActorCost], Timing]:

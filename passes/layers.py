@@ -13,14 +13,16 @@ from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize
 from irc.ops.shape import Gather
 from irc.types import Array, Float, Shape
+from passes.stored import lookup_of
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A convolution or dense layer, with the addition of a constant bias that may stand behind it.
 
-    `weight` is a constant or the dequantized value of one, with the output channels along `weight_axis`. The channels
-    of the result lie along `axis`. `bias` is a constant (an operand of `node`, or of `addition`), or empty.
+    `weight` is a constant, elements of a codebook, or the dequantized value of either, with the output channels along
+    `weight_axis`. The channels of the result lie along `axis`. `bias` is a constant (an operand of `node`, or of
+    `addition`), or empty.
     """
 
     node: Node
@@ -88,12 +90,14 @@ def along_axis(shape: tuple[int, ...], of: tuple[int, ...], axis: int) -> bool:
 
 
 def constant_of(graph: Graph, name: str) -> str:
-    """The constant behind a value: itself, or the one that is dequantized into it; empty when there is none."""
+    """The constant behind a value: itself, its codebook, or what is dequantized into it; empty when there is none."""
     if name in graph.constants:
         return name
     maker = graph.producers.get(name)
-    if maker and isinstance(maker.op, Dequantize) and all(o in graph.constants for o in maker.operands):
-        return maker.operands[0]
+    if lookup := lookup_of(graph, name):
+        return lookup.operands[0]
+    if maker and isinstance(maker.op, Dequantize) and all(o in graph.constants for o in maker.operands[1:]):
+        return constant_of(graph, maker.operands[0])
     return ""
 
 

@@ -17,6 +17,7 @@ from irc.types import Array, IntArray, Integer, Level, TensorType, smallest_inte
 from passes.layers import statics
 from passes.lower.ports import lower_ports
 from passes.lower.quantity import Quantity, Scale, centred, fractions
+from passes.stored import stored
 
 ADD_QUANTIZE = "add quantize{...} before integer, and let its selector take this layer"
 
@@ -100,11 +101,12 @@ class IntegerBuilder:
         return int(bound / x.scale[0]) + x.zero
 
     def source(self, node: Node, name: str) -> tuple[Quantity, IntArray, Scale]:
-        """A quantized constant: as a value without zero point, its integers, its scales."""
+        """A quantized constant: as a value without zero point, its integers, its scales. One that is stored by a
+        codebook becomes a plain constant here: what hardware multiplies with are the integers themselves."""
         maker = self.graph.producers.get(name)
         if maker is None or not isinstance(maker.op, Dequantize):
             raise self.refused(node, f"the constant '{name}' of {node.op.name} is not quantized")
-        parts = [self.graph.constants.get(o) for o in maker.operands]
+        parts = [stored(self.graph, o) for o in maker.operands]
         if parts[0] is None or parts[1] is None:
             raise self.refused(node, f"the constant '{name}' of {node.op.name} is computed", "add fold before integer")
         data, kind = centred(parts[0], parts[2] if len(parts) > 2 else None, maker.op.axis)

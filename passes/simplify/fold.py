@@ -16,7 +16,7 @@ After::
     z: f32[1, 10] = add(h, b)                        # b negated
 
 A dense layer is `matmul`, then `add` of a constant; a convolution takes the constant as its bias. Quantized weights,
-`dequantize(constant)`, stay: only transposes move through them.
+`dequantize(constant)`, stay: only transposes move through them. So do shared ones, `gather(codebook, indices)`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from irc.interpreter import run_node
 from irc.ops.elementwise import Add, Clip, Div, Mul, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize, Quantize
-from irc.ops.shape import Pad, Transpose
+from irc.ops.shape import Gather, Pad, Transpose
 from irc.pipeline.step import Context, Contract, Exact, Pass
 from irc.rounding import ROUNDING
 from irc.types import Array, Integer, TensorType
@@ -75,8 +75,8 @@ def _visit(walk: Walk, node: Node) -> None:
 
 
 def _evaluate(walk: Walk, node: Node) -> None:
-    """A node of constants becomes a constant, unless it is a quantized weight or has no finite value."""
-    if isinstance(node.op, Dequantize):
+    """A node of constants becomes a constant, unless it is a stored weight or has no finite value."""
+    if isinstance(node.op, Dequantize) or _is_lookup(walk, node):
         walk.put(node)
         return
     operands = {o: np.asarray(walk.data(o))[None] for o in node.operands if o != MISSING}
@@ -85,6 +85,14 @@ def _evaluate(walk: Walk, node: Node) -> None:
         walk.evaluated(node, value[0])
     else:
         walk.put(node)
+
+
+def _is_lookup(walk: Walk, node: Node) -> bool:
+    """Whether the node picks elements of a codebook that has fewer."""
+    if not isinstance(node.op, Gather):
+        return False
+    codebook, index = (walk.type(o) for o in node.operands)
+    return len(codebook.shape) == 1 and codebook.size < index.size
 
 
 def _transpose(walk: Walk, node: Node) -> None:
