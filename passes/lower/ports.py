@@ -48,8 +48,8 @@ def _real(graph: Graph, port: Port) -> Port:
 
 def _refused(port: Port, why: str) -> IrcError:
     return error("E306", f"input '{port.name}' {why}", node=port.name,
-                 remedy="add quantize{activations=u8} before integer; it quantizes what layers (conv, matmul) read, and leaves "
-                        "alone what is quantized")
+                 remedy="add quantize{activations=u8} before integer; it quantizes what layers (conv, matmul) read "
+                        "and leaves alone what is quantized")
 
 
 @dataclass(frozen=True, slots=True)
