@@ -21,8 +21,8 @@ from passes.reconstruction.compensate import damped
 Keep: TypeAlias = Callable[[Array], Array]
 """Which weights stay, given how much each is worth."""
 
-_STEPS = 80  # of the method of multipliers
-_FIRST, _GROWTH = 0.1, 1.06  # its penalty, relative to a Hessian with ones in the diagonal
+_STEPS = 100  # of the method of multipliers
+_FIRST, _GROWTH = 0.03, 1.06  # its penalty, relative to a Hessian with ones in the diagonal
 _RESIDUAL = 1e-8  # of the gradient, relative to the first one
 
 
