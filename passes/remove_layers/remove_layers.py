@@ -83,7 +83,7 @@ class RemoveLayers(Pass):
     def _ranked(self, graph: Graph, context: Context) -> list[tuple[float, Block]]:
         """The blocks that may go, with their priorities, in the order of the graph."""
         found = [block for stage in stages(graph) for block in _chosen(stage, context)]
-        return list(zip(self._priorities(graph, found, context), found, strict=True))
+        return list(zip(self._priorities(graph, found, context), found, strict=True)) if found else []
 
     def _priorities(self, graph: Graph, found: Sequence[Block], context: Context) -> list[float]:
         if self.priority == "gain":
