@@ -17,38 +17,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
-from irc.graph import Graph, Node
-from irc.types import Array, Float, Integer, TensorType
-from passes.layers import layers
-from passes.quantize.scales import is_bipolar, round_to
+from irc.graph import Edit, Graph, Node
+from irc.types import Array, Float, TensorType
+from passes.rounding.alphabet import Alphabet
+from passes.rounding.scales import round_to
 from passes.stored import enter_dequantized, lookup_of
 
-ScaleOf = Callable[[Array], Array]
+ScaleOf: TypeAlias = Callable[[Array], Array]
 """The scales of weights [rows, elements], one a row."""
 
 
-def with_integer_codebooks(graph: Graph, form: Integer, scale_of: ScaleOf, selected: Callable[[Node], bool]) -> Graph:
-    """`graph` with integers in the codebooks of selected layers."""
-    edit, found = graph.edit(), dict[str, list[Node]]()
-    for layer in layers(graph):
-        lookup = lookup_of(graph, layer.weight) if selected(layer.node) else None
-        if lookup is not None and isinstance(graph.tensor(lookup.name).format, Float):
-            picked = found.setdefault(lookup.operands[0], [])
-            picked += [] if lookup in picked else [lookup]
-    stored = Integer(True, 2) if is_bipolar(form) else form
+def with_integer_codebooks(graph: Graph, letters: Alphabet, scale_of: ScaleOf,
+                           selected: Callable[[Node], bool]) -> Graph:
+    """`graph` with integers in the codebooks that selected nodes read."""
+    edit, found = graph.edit(), dict[str, dict[str, Node]]()
+    for name in (o for node in graph.nodes if selected(node) for o in node.operands):
+        lookup = lookup_of(graph, name)
+        if lookup is not None and isinstance(graph.tensor(name).format, Float):
+            found.setdefault(lookup.operands[0], {})[name] = lookup
     for name, lookups in found.items():
         values = graph.constants[name].data.astype(np.float64)
-        scale = scale_of(np.concatenate([values[graph.constants[n.operands[1]].data].ravel() for n in lookups])[None])
-        q = round_to(values[None], scale, form)[0]
-        table = edit.constant(f"{name}_q", TensorType(stored, q.shape), q)
-        for lookup in lookups:
-            kind = TensorType(stored, graph.tensor(lookup.name).shape)
-            whole = replace(lookup, results=(edit.fresh(f"{lookup.name}_q"),), operands=(table, lookup.operands[1]),
-                            types=(kind,))
-            edit.insert_after(table, whole)
-            real = enter_dequantized(edit, lookup.name, (whole.name, kind), scale, 0)
-            edit.redirect(lookup.name, real.name)
+        picked = [values[graph.constants[lookup.operands[1]].data].ravel() for lookup in lookups.values()]
+        scale = scale_of(np.concatenate(picked)[None])
+        q = round_to(values[None], scale, letters)[0]
+        table = edit.constant(f"{name}_q", TensorType(letters.form, q.shape), q)
+        for lookup in lookups.values():
+            _reread(edit, lookup, TensorType(letters.form, graph.tensor(lookup.name).shape), table, scale)
     return edit.finish()
+
+
+def _reread(edit: Edit, lookup: Node, kind: TensorType, table: str, scale: Array) -> None:
+    """Look up in the table of integers, and dequantize what is found."""
+    whole = replace(lookup, results=(edit.fresh(f"{lookup.name}_q"),), operands=(table, lookup.operands[1]),
+                    types=(kind,))
+    edit.insert_after(table, whole)
+    edit.redirect(lookup.name, enter_dequantized(edit, lookup.name, (whole.name, kind), scale, 0).name)
