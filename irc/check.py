@@ -26,11 +26,19 @@ UNSUPPORTED = "E104"
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What stands in the way, and the targets that it keeps from being reached."""
+
+    problem: Diagnostic
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """The graph at each stage that was reached, and everything that was refused on the way."""
 
     stages: Mapping[str, Graph]
-    problems: tuple[Diagnostic, ...]
+    refusals: tuple[Refusal, ...]
 
 
 def check_model(model: Path, target: str | None = None, passes: str | None = None,
@@ -42,13 +50,14 @@ def check_model(model: Path, target: str | None = None, passes: str | None = Non
     except IrcError as problem:
         if any(d.code != UNSUPPORTED for d in problem.diagnostics):
             raise
-        return Findings({}, problem.diagnostics)
+        return Findings({}, tuple(Refusal(d, tuple(b.name for b in backends)) for d in problem.diagnostics))
     pipeline = passes if passes is not None else default_pipeline(graph)
-    stages, problems = Stages(graph), list[Diagnostic]()
+    stages, refused = Stages(graph), dict[Diagnostic, list[str]]()
     taking = backends if target else [b for b in backends if _takes(b, graph, pipeline)]
     for steps, users in plans(graph, pipeline, taking):
-        problems += tried(graph, steps, users, stages)
-    return Findings(stages.graphs(), tuple(dict.fromkeys(problems)))
+        for found, names in tried(graph, steps, users, stages):
+            refused.setdefault(found, []).extend(names)
+    return Findings(stages.graphs(), tuple(Refusal(found, tuple(names)) for found, names in refused.items()))
 
 
 def _takes(backend: Backend, graph: Graph, pipeline: str) -> bool:
@@ -65,15 +74,16 @@ def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[
         yield steps, [backend for other, backend in ways if tuple(step.text for step in other) == text]
 
 
-def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend], stages: Stages) -> list[Diagnostic]:
-    """What the passes and then the backends refuse."""
+def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend],
+          stages: Stages) -> list[tuple[Diagnostic, list[str]]]:
+    """What the passes refuse on the way to all of these backends, or then the backends, each with who is kept off."""
     data = made_up(graph)
     judge = Criterion(metric="cosine").judge(graph, data) if data is not None else None
     try:
         outcome = run_pipeline(graph, steps, calibration=data, observe=stages.observe, check=False, judge=judge)
     except IrcError as problem:
-        return list(problem.diagnostics)
-    return [refusal for backend in backends for refusal in backend.refused(outcome.graph)]
+        return [(found, [backend.name for backend in backends]) for found in problem.diagnostics]
+    return [(found, [backend.name]) for backend in backends for found in backend.refused(outcome.graph)]
 
 
 def made_up(graph: Graph) -> dict[str, Array] | None:

@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from irc.actor import node_firings, rom_operands, stream_operands
 from irc.dataflow.timing import Timing, simulate_timing
+from irc.codebook import lookup_of
 from irc.graph import Constant, Graph, Node
 from irc.ops.depthwise import Depthwise
 from irc.ops.linear import Conv, MatMul
 from irc.ops.matvec import MatVec
 from irc.ops.quantization import Dequantize
-from irc.ops.shape import Gather
+from irc.ops.recurrent import Recurrent
+from irc.ops.transposed import ConvTranspose
 from irc.types import StreamType, TensorType
 
 FRAMES = 1000  # enough to leave the first, slower ones behind; steady state costs nothing
@@ -60,11 +64,37 @@ def _op_cost(graph: Graph, op: str) -> OpCost:
                   sum(c.type.size * c.type.format.bits for c in weights))
 
 
+def activation_bits(graph: Graph) -> int:
+    """The most bits of activations that are needed at once: tensors from the node that makes them to the last that
+    reads them, or of a design all FIFOs."""
+    weights = set(graph.constants)
+    for node in graph.nodes:  # what is made of constants, such as a dequantized weight, is one
+        weights.update(node.results if weights.issuperset(filter(None, node.operands)) else ())
+    made = {name: kind for name, kind in graph.types.items() if name not in weights}
+    fifos = [kind.depth * kind.width for kind in made.values() if isinstance(kind, StreamType)]
+    if fifos:
+        return sum(fifos)
+    changes = np.zeros(len(graph.nodes) + 2, np.int64)
+    last = {name: step for step, node in enumerate(graph.nodes, 1) for name in node.operands}
+    last |= {port.value: len(graph.nodes) for port in graph.outputs}
+    first = {name: step for step, node in enumerate(graph.nodes, 1) for name in node.results}
+    for name, kind in made.items():
+        start, bits = first.get(name, 0), kind.size * kind.format.bits if isinstance(kind, TensorType) else 0
+        changes[start] += bits
+        changes[last.get(name, start) + 1] -= bits
+    return int(changes.cumsum().max())
+
+
 def macs(graph: Graph, node: Node) -> int:
-    """Multiply-accumulates a sample; 0 for ops other than convolutions and matrix products."""
+    """Multiply-accumulates a sample; 0 for ops other than convolutions, matrix products and recurrent layers."""
     match node.op, node.type:
         case Conv(), TensorType() as made:
             return made.size * math.prod(graph.tensor(node.operands[1]).shape[1:])
+        case ConvTranspose(), _:
+            return graph.tensor(node.operands[0]).size * math.prod(graph.tensor(node.operands[1]).shape[1:])
+        case Recurrent(), _:
+            time, batch, _ = graph.tensor(node.operands[0]).shape
+            return time * batch * sum(graph.tensor(weight).size for weight in node.operands[1:3])
         case MatMul(), TensorType() as made:
             return made.size * graph.tensor(node.operands[0]).shape[-1]
         case MatVec() | Depthwise(), StreamType() as made:
@@ -76,19 +106,14 @@ def macs(graph: Graph, node: Node) -> int:
 def layer_weights(graph: Graph, node: Node) -> Iterator[Constant]:
     """The constants that a node reads, dequantized ones included, and codebooks with the indices into them; none for
     the dequantization and the look-up themselves."""
-    if isinstance(node.op, Dequantize) or _is_lookup(graph, node):
+    if isinstance(node.op, Dequantize) or lookup_of(graph, node.name):
         return
     for operand in node.operands:
         maker = graph.producers.get(operand)
         name = maker.operands[0] if maker is not None and isinstance(maker.op, Dequantize) else operand
-        maker = graph.producers.get(name)
-        parts = maker.operands if maker is not None and _is_lookup(graph, maker) else (name,)
+        lookup = lookup_of(graph, name)
+        parts = lookup.operands if lookup else (name,)
         yield from (graph.constants[part] for part in parts if part in graph.constants)
-
-
-def _is_lookup(graph: Graph, node: Node) -> bool:
-    """Whether the node picks weights from a codebook: a constant table by constant indices."""
-    return isinstance(node.op, Gather) and all(o in graph.constants for o in node.operands)
 
 
 def design_costs(graph: Graph, frames: int = FRAMES) -> tuple[list[ActorCost], Timing]:

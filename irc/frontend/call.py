@@ -65,14 +65,15 @@ class Call:
             raise error("E106", f"axis {axis} is not an axis of a tensor of {rank} axes")
         return axis % rank
 
-    def constant(self, index: int) -> Array | None:
+    def constant(self, index: int, remedy: str = "Simplify the model first, or export it with static shapes.",
+                 why: str = "") -> Array | None:
         """The data of a constant input, None when the input is left out, E104 when it is computed."""
         if not self.has(index):
             return None
         data = self.builder.data(self.operand(index))
         if data is None:
-            raise self.refusal(f"input {index} ('{self.node.input[index]}') must be a constant",
-                               "Simplify the model first, or export it with static shapes.")
+            named = f"input {index} ('{self.node.input[index]}')"
+            raise self.refusal(f"{named} must be a constant{why and f': {why}'}", remedy)
         return data
 
     def integers(self, index: int) -> tuple[int, ...] | None:

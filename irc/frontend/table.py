@@ -110,8 +110,19 @@ def find_operator(name: str, domain: str, opset: int) -> Reader:
                 remedy="Export with opset_version=17.")
 
 
+DATA_SIZED = "End the network before it and do this on the host, or keep all elements and weight them with a mask."
+_REMEDIES = {"NonMaxSuppression": DATA_SIZED, "Unique": DATA_SIZED,
+             "ImageDecoder": "Decode images on the host and give the pixels as input."}
+
+
 def _remedy(name: str) -> str:
     """An operator that ONNX has is no misspelling of another."""
+    if name in _REMEDIES:
+        return _REMEDIES[name]
+    if name.startswith("Random") or name in ("Bernoulli", "Multinomial"):
+        return "Export the model in evaluation mode, where nothing is random."
+    if "Sequence" in name or "Optional" in name:
+        return "Use tensors: Split and Concat in place of sequences, Where in place of optionals."
     if onnx.defs.has(name):
         return "Replace it before the export; docs/onnx-support.md lists the operators that are read."
     return did_you_mean(name, OPERATORS)

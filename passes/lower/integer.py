@@ -76,11 +76,11 @@ class Lowering(QuantizeLowering):
                 self.node(node)
             except IrcError as refusal:
                 self.problems += refusal.diagnostics
-                self.unknown.add(node.name)
+                self.unknown.update(node.results)
         elif isinstance(node.op, QuantizeOp | Bipolar | Threshold):
             self.known[node.name] = Quantity(node.name, self.graph.tensor(node.name))
         else:
-            self.unknown.add(node.name)
+            self.unknown.update(node.results)
 
     def node(self, node: Node) -> None:
         """Lower one node. Nodes that compute constants vanish; their users read the constants."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from irc.frontend.call import Call
 from irc.frontend.integers import fitted
-from irc.frontend.table import operator
+from irc.frontend.table import DATA_SIZED, operator
 from irc.ops.bits import WIDEST, BitwiseAnd, Modulo, Truncate
 from irc.ops.comparison import Equal, Less, LessOrEqual, Where
 from irc.ops.contraction import BroadcastTo
@@ -99,7 +99,7 @@ def _within(call: Call, index: str, depth: int) -> str:
 @operator("Compress")
 def compress(call: Call) -> str:
     """What a known condition leaves."""
-    kept = np.flatnonzero(cast(Array, call.constant(1)))
+    kept = np.flatnonzero(cast(Array, call.constant(1, DATA_SIZED, "the size of the result depends on it")))
     axis = call.attribute("axis", -(1 << 40))
     value, places = call.operand(0), call.make(kept, WIDEST, "places")
     if axis == -(1 << 40):
@@ -111,7 +111,8 @@ def compress(call: Call) -> str:
 @operator("NonZero")
 def non_zero(call: Call) -> str:
     """Of constants only: how many there are is the shape of the result."""
-    return call.make(np.stack(np.nonzero(cast(Array, call.constant(0)))), WIDEST)
+    data = call.constant(0, DATA_SIZED, "the size of the result depends on the data")
+    return call.make(np.stack(np.nonzero(cast(Array, data))), WIDEST)
 
 
 @operator("ReverseSequence")

@@ -19,6 +19,7 @@ from irc.ops.shape import Concat, Reshape, Slice
 
 _NONE = cast("tuple[int, ...]", ())
 LARGEST_UNROLLED = 20_000  # nodes
+_UNROLL = "Export the loop with a fixed, smaller number of steps."
 
 
 @operator("Scan", since=9)
@@ -59,8 +60,8 @@ def _scanned(call: Call, body: GraphProto, inputs: Sequence[tuple[str, int]], le
 @operator("Loop", since=7)
 def loop(call: Call) -> tuple[str, ...]:
     """The body as often as the trip count says, or until the condition that it computes is known to be false."""
-    body, trips, go_on = call.graph("body"), call.integers(0), call.constant(1)
-    count = trips[0] if trips else LARGEST_UNROLLED
+    body, (trips, go_on) = call.graph("body"), (call.constant(i, _UNROLL, "the loop is unrolled") for i in (0, 1))
+    count = LARGEST_UNROLLED if trips is None else int(trips.reshape(-1)[0])
     states, rows = [call.operand(i) for i in range(2, call.count)], list[list[str]]()
     if len(body.input) != 2 + len(states) or len(body.output) < 1 + len(states):
         raise error("E106", "the body does not take the inputs of the node")
@@ -83,13 +84,13 @@ def loop(call: Call) -> tuple[str, ...]:
 def _known(call: Call, condition: str) -> bool:
     data = call.builder.data(condition)
     if data is None:
-        raise call.refusal("the condition of the loop depends on the input data")
+        raise call.refusal("the condition of the loop depends on the input data, but the loop is unrolled", _UNROLL)
     return bool(data.all())
 
 
 def _check_size(call: Call, body: GraphProto, steps: int) -> None:
     if steps * len(body.node) > LARGEST_UNROLLED:
-        raise call.refusal(f"{steps} steps of {len(body.node)} nodes are too many to unroll")
+        raise call.refusal(f"{steps} steps of {len(body.node)} nodes are too many to unroll", _UNROLL)
 
 
 def _run_body(call: Call, body: GraphProto, values: Sequence[str], step: int) -> list[str]:

@@ -123,7 +123,8 @@ def read_nodes(call: Call, nodes: Iterable[NodeProto], opset: int) -> None:
 @operator("If")
 def conditional(call: Call) -> tuple[str, ...]:
     """The branch that is taken; which one must be known when the model is read."""
-    condition = call.constant(0)
+    condition = call.constant(0, "Compute both branches and choose with Where, or export the one that is taken.",
+                              "the branch is chosen when the model is read")
     branches = {True: call.graph("then_branch"), False: call.graph("else_branch")}
     if condition is None or condition.size != 1:
         raise call.refusal("the condition is not one value")
