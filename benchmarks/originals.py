@@ -94,7 +94,8 @@ def branches() -> ModelProto:
     """If inside If; the branches read values from outside."""
     def body(op: str, name: str) -> onnx.GraphProto:
         return helper.make_graph([helper.make_node(op, ["h", "w"], [name])], op, [],
-                                 [helper.make_empty_tensor_value_info(name)], [numpy_helper.from_array(sample((4,)), "u")])
+                                 [helper.make_empty_tensor_value_info(name)],
+                                 [numpy_helper.from_array(sample((4,)), "u")])
 
     inner = helper.make_node("If", ["no"], ["in"], then_branch=body("Mul", "t"), else_branch=body("Sub", "e"))
     outer = helper.make_graph([inner], "outer", [], [helper.make_empty_tensor_value_info("in")])
@@ -109,9 +110,11 @@ def loop() -> ModelProto:
         [helper.make_node("Add", ["s", "w"], ["t"]), helper.make_node("Identity", ["go"], ["on"]),
          helper.make_node("Tanh", ["t"], ["row"])], "body",
         [_port("i", TensorProto.INT64, ()), _port("go", TensorProto.BOOL, ()), _port("s", TensorProto.FLOAT, (1, 4))],
-        [_port("on", TensorProto.BOOL, ()), _port("t", TensorProto.FLOAT, (1, 4)), _port("row", TensorProto.FLOAT, (1, 4))])
+        [_port("on", TensorProto.BOOL, ()), _port("t", TensorProto.FLOAT, (1, 4)),
+         _port("row", TensorProto.FLOAT, (1, 4))])
     nodes = [helper.make_node("Loop", ["n", "go0", "x"], ["s0", "rows"], body=body),
-             helper.make_node("ReduceSum", ["rows", "a"], ["r"], keepdims=0), helper.make_node("Add", ["s0", "r"], ["y"])]
+             helper.make_node("ReduceSum", ["rows", "a"], ["r"], keepdims=0),
+             helper.make_node("Add", ["s0", "r"], ["y"])]
     return build(nodes, {"x": (1, 4)}, {"n": ints(3), "go0": np.array(True), "a": ints(0), **weights(w=(4,))})
 
 
@@ -145,12 +148,14 @@ def qonnx() -> ModelProto:
 def shapes() -> ModelProto:
     """Arithmetic on shapes, as exporters write it, and operators that make large tensors of small ones."""
     nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "one"], ["c"], axis=0),
-             helper.make_node("Concat", ["b", "c", "rest"], ["t"], axis=0), helper.make_node("Reshape", ["x", "t"], ["h"]),
+             helper.make_node("Concat", ["b", "c", "rest"], ["t"], axis=0),
+             helper.make_node("Reshape", ["x", "t"], ["h"]),
              helper.make_node("Pad", ["h", "p"], ["g"]), helper.make_node("Tile", ["g", "r"], ["k"]),
              helper.make_node("Resize", ["k", "", "", "z"], ["m"], mode="linear"),
              helper.make_node("Slice", ["m", "b", "e", "b", "b"], ["n"]), helper.make_node("Expand", ["n", "f"], ["o"]),
              helper.make_node("Einsum", ["o", "o"], ["q"], equation="abc,abd->acd"),
-             helper.make_node("TopK", ["q", "two"], ["v", "i"]), helper.make_node("Transpose", ["v"], ["y"], perm=[0, 2, 1])]
+             helper.make_node("TopK", ["q", "two"], ["v", "i"]),
+             helper.make_node("Transpose", ["v"], ["y"], perm=[0, 2, 1])]
     return build(nodes, {"x": (1, 2, 4)}, {
         "one": ints(1), "b": ints(1), "rest": ints(-1), "p": ints(0, 0, 1, 0, 0, 1), "r": ints(1, 2, 1),
         "z": ints(1, 4, 8), "e": ints(3), "f": ints(2, 1, 1), "two": ints(2)})

@@ -1,5 +1,8 @@
 """Random models through irc and ONNX Runtime: how many disagree, how many end in a traceback.
 
+The models are drawn by tests/model_strategies.py: operator sets 7 to the newest that ONNX Runtime runs, tensors of two
+to five axes, windows in one to three dimensions, recurrent and quantized layers.
+
     python benchmarks/random_models.py --count 2000
 """
 
@@ -25,7 +28,8 @@ from onnx_models import interpret, read, runtime, sample
 
 TOLERANCE = 1e-4  # of the largest output
 TABLE = Table("random_models", "Random models against ONNX Runtime", ("count", "seed"), {
-    "count": ",d", "seed": "d", "equal": ",d", "refused": "d", "mismatches": "d", "tracebacks": "d", "as_wanted": ""})
+    "count": ",d", "seed": "d", "operators": "d", "operator_sets": "d",
+    "equal": ",d", "refused": "d", "mismatches": "d", "tracebacks": "d", "as_wanted": ""})
 
 
 def outcome(model: onnx.ModelProto, folder: Path) -> str:
@@ -45,19 +49,21 @@ def outcome(model: onnx.ModelProto, folder: Path) -> str:
     return "equal" if same else "mismatches"
 
 
-def counted(count: int, number: int, folder: Path) -> Counter[str]:
-    """Outcomes of `count` models drawn from a seed."""
-    found: Counter[str] = Counter()
+def counted(count: int, number: int, folder: Path) -> tuple[Counter[str], set[str], set[int]]:
+    """Outcomes of `count` models drawn from a seed; the operators and operator sets in them."""
+    found, operators, opsets = Counter[str](), set[str](), set[int]()
 
     @seed(number)
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))
     @given(models())
     def each(model: onnx.ModelProto) -> None:
+        operators.update(node.op_type for node in model.graph.node)
+        opsets.add(model.opset_import[0].version)
         found[outcome(model, folder)] += 1
 
     each()
-    return found
+    return found, operators, opsets
 
 
 def main() -> None:
@@ -66,8 +72,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given_ = parser.parse_args()
     with TemporaryDirectory() as folder:
-        found = counted(given_.count, given_.seed, Path(folder))
-    row = {"count": found.total(), "seed": given_.seed,
+        found, operators, opsets = counted(given_.count, given_.seed, Path(folder))
+    row = {"count": found.total(), "seed": given_.seed, "operators": len(operators), "operator_sets": len(opsets),
            **{kind: found[kind] for kind in ("equal", "refused", "mismatches", "tracebacks")},
            "as_wanted": found["equal"] == found.total()}
     TABLE.record([row])

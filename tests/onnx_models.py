@@ -46,6 +46,7 @@ def save(model: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path
 def runtime(model: onnx.ModelProto, feeds: Arrays) -> list[np.ndarray]:
     """Outputs of ONNX Runtime, graph optimizations off."""
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of weights that nothing reads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, dict(feeds)))

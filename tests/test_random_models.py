@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from model_strategies import models, networks
 from onnx_models import interpret, read, runtime, sample, save
 
@@ -40,6 +41,20 @@ def compiled(model: onnx.ModelProto, folder: Path, *targets: str) -> None:
     verdict = verify(build, data, only=targets)
     wrong = [str(c) for c in verdict.comparisons if c.mismatch is not None]
     assert len(verdict.comparisons) >= len(targets) and not wrong
+
+
+def test_operators_and_operator_sets_of_random_models() -> None:
+    """Each way to grow takes part: a strategy that never fits would go unnoticed."""
+    operators = Counter[str]()
+
+    @seed(0)
+    @settings(max_examples=250, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(models())
+    def look(model: onnx.ModelProto) -> None:
+        operators.update(node.op_type for node in model.graph.node)
+
+    look()
+    assert len(operators) > 75 and {"LSTM", "GRU", "RNN"} & operators.keys()
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
