@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from irc.codebook import lookup_of
 from irc.graph import Graph, Node
 from irc.ops.elementwise import Add
 from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize
 from irc.ops.shape import Gather
 from irc.types import Array, Float, Shape
-from passes.stored import lookup_of
 
 
 @dataclass(frozen=True, slots=True)

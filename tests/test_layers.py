@@ -18,7 +18,7 @@ LAYERS = (
     ("irc.types", "irc.rounding", "irc.diagnostics", "irc.folder", "irc.limits", "irc.metric"),
     ("irc.operation", "irc.graph", "irc.actor", "irc.expression", "irc.rom"),
     ("irc.ops",),
-    ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples"),
+    ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples", "irc.codebook"),
     ("irc.pipeline", "irc.backend"),
     ("passes", "backends"),
     ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.mismatch", "irc.verify"),

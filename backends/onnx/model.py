@@ -9,10 +9,11 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from backends.onnx.form import Quantizers
 from backends.onnx.operators import OPERATORS
-from backends.onnx.tensors import STORED, constant_type, element_type, stored
+from backends.onnx.tensors import STORED, activation_type, constant_type, element_type, stored
 from irc.diagnostics import Diagnostic, IrcError, Place
-from irc.graph import Graph, Node, Port
+from irc.graph import Constant, Graph, Node, Port
 from irc.ops.quantization import Bipolar, Dequantize, Quantize
+from irc.ops.shape import Gather
 from irc.types import Format, Integer, TensorType
 
 OPSET, IR_VERSION = 21, 10
@@ -29,7 +30,7 @@ def serialized(graph: Graph, form: Quantizers) -> bytes:
     nodes += [helper.make_node("Identity", [value], [name]) for name, value in shown.items() if name != value]
     nodes = _read(nodes, set(shown))
     read = {name for node in nodes for name in node.input}
-    constants = [stored(c.name, c.data, constant_type(c)) for c in graph.constants.values() if c.name in read]
+    constants = [stored(c.name, c.data, _constant_type(graph, c)) for c in graph.constants.values() if c.name in read]
     made = helper.make_graph(nodes, graph.name, _ports(graph.inputs), _ports(graph.outputs),
                              [*constants, *(t for t in form.tensors.values() if t.name in read)])
     opsets = [helper.make_opsetid("", OPSET), *([helper.make_opsetid(form.domain, 1)] if form.domain else [])]
@@ -37,6 +38,13 @@ def serialized(graph: Graph, form: Quantizers) -> bytes:
     if not form.domain:
         onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _constant_type(graph: Graph, constant: Constant) -> int:
+    """Runtimes look nothing up in tables of 4 bits."""
+    looked_up = any(isinstance(n.op, Gather) and n.operands[0] == constant.name for n in graph.users[constant.name])
+    form = constant.type.format
+    return activation_type(form) if looked_up and isinstance(form, Integer) else constant_type(constant)
 
 
 def _read(nodes: Sequence[NodeProto], wanted: set[str]) -> list[NodeProto]:

@@ -9,8 +9,9 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from backends.onnx.form import Quantizers
+from irc.codebook import stored
 from irc.diagnostics import error
-from irc.graph import Graph, Node
+from irc.graph import Constant, Graph, Node
 from irc.ops.quantization import Bipolar, Dequantize, Quantize
 from irc.rounding import HALF_EVEN
 from irc.types import Array, Integer, PowerOfTwo, smallest_integer
@@ -37,8 +38,8 @@ class Qonnx(Quantizers):
         source = node.operands[0]
         if source in self.quantizers:
             yield self._pair(node, node.op, self.quantizers[source])
-        elif source in self.graph.constants:
-            yield self._weight(node, node.op)
+        elif constant := stored(self.graph, source):
+            yield self._weight(node, node.op, constant)
         else:
             raise self._refused(node, f"'{source}' is neither a constant nor quantized")
 
@@ -65,9 +66,9 @@ class Qonnx(Quantizers):
         form = cast(Integer, made.to)
         return self._quant(node, quantizer.operands[0], form, (made.axis, made.rounding, made.narrow))
 
-    def _weight(self, node: Node, op: Dequantize) -> NodeProto:
-        """A constant as reals that the quantizer behind it maps to themselves."""
-        constant = self.graph.constants[node.operands[0]]
+    def _weight(self, node: Node, op: Dequantize, constant: Constant) -> NodeProto:
+        """A constant as reals that the quantizer behind it maps to themselves. Elements of a codebook are written out:
+        as reals they are no more than the few that it has."""
         form = constant.type.format
         if isinstance(form, PowerOfTwo):
             form = smallest_integer(min(-1, int(constant.data.min())), int(constant.data.max()))

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from irc.codebook import stored
 from irc.diagnostics import IrcError, error
 from irc.graph import Graph, Node
 from irc.operation import Op
@@ -17,7 +18,6 @@ from irc.types import Array, IntArray, Integer, Level, TensorType, smallest_inte
 from passes.layers import statics
 from passes.lower.ports import lower_ports
 from passes.lower.quantity import Quantity, Scale, centred, fractions
-from passes.stored import stored
 
 ADD_QUANTIZE = "add quantize{...} before integer, and let its selector take this layer"
 

@@ -21,11 +21,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from irc.codebook import lookup_of
 from irc.graph import Edit, Graph, Node
 from irc.types import Array, Float, TensorType
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.scales import round_to
-from passes.stored import enter_dequantized, lookup_of
+from passes.stored import enter_dequantized
 
 ScaleOf: TypeAlias = Callable[[Array], Array]
 """The scales of weights [rows, elements], one a row."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from irc.codebook import stored
 from irc.graph import Graph, Node
 from irc.ops.elementwise import Add
 from irc.ops.linear import Conv
@@ -155,11 +156,11 @@ def least_scale(graph: Graph, layer: Layer, step: float) -> float:
 
 
 def given_weight(graph: Graph, layer: Layer) -> Weight | None:
-    """A weight that is a dequantized constant already; None when it is something else."""
+    """A weight that is a dequantized constant already, plain or from a codebook; None when it is something else."""
     maker = graph.producers.get(layer.weight)
     if maker is None or not isinstance(maker.op, Dequantize):
         return None
-    q, scale = (graph.constants.get(o) for o in maker.operands[:2])
+    q, scale = stored(graph, maker.operands[0]), graph.constants.get(maker.operands[1])
     if q is None or scale is None or isinstance(q.type.format, Float):
         return None
     form = q.type.format
