@@ -9,6 +9,7 @@ import pytest
 from networks import Network, conv, data_for, small_cnn
 from residual_networks import basic, bottleneck, classified, layer, preactivated, projection, resnet
 
+from backends.sim import SIM
 from irc.cost import macs
 from irc.diagnostics import IrcError
 from irc.graph import Graph
@@ -18,11 +19,12 @@ from irc.ops.elementwise import Add, Mul, Relu
 from irc.ops.linear import MatMul
 from irc.ops.pooling import ReduceMean
 from irc.ops.shape import Slice
-from irc.pipeline.driver import run_pipeline
+from irc.pipeline.driver import run_pipeline, steps_to
 from irc.pipeline.judge import Judge
 from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
-from irc.types import Array
+from irc.samples import bind
+from irc.types import Array, Level
 from passes.remove_layers.blocks import stages
 from passes.remove_layers.priority import activation_ratios, gains, output_changes
 from passes.remove_layers.remove_layers import RemoveLayers
@@ -259,6 +261,38 @@ def test_notes_are_the_curve_of_blocks_against_loss() -> None:
     losses = [n.value for n in notes if n.key == "loss"]
     assert [n.value for n in notes if n.key == "removed block"] == [1, 2]
     assert losses[-1] == pytest.approx(Judge(find_metric("cosine"), graph, data).loss(outcome.graph))
+
+
+def test_a_batch_norm_in_the_way_is_noted() -> None:
+    net = Network(0)
+    stem = layer(net, "stem", net.input("x", X), 4)
+    scaled = net.op("scaled", Mul(), stem, net.constant("g", np.full((4, 1, 1), 2.0)))
+    graph = classified(net, basic(net, "b", basic(net, "a", scaled, size=0.01)))
+    notes: list[str] = []
+    context = Context(data_for(graph), note=lambda key, value, node="": notes.append(key))
+    RemoveLayers(blocks=1).run(graph, context)
+    assert "not compensated" in notes
+    notes.clear()
+    RemoveLayers(blocks=1).run(Fold().run(graph, Context()), context)
+    assert "not compensated" not in notes
+
+
+def test_what_is_left_runs_as_hardware(tmp_path) -> None:
+    net = Network(0)
+    x = net.op("stem_relu", Relu(), layer(net, "stem", net.input("x", X), 4))
+    graph = classified(net, basic(net, "b", basic(net, "a", x), size=0.1))
+    passes = "fold, clean, remove_layers{blocks=1}, quantize{weights=s5 activations=u8}"
+    data = data_for(graph)
+    steps = parse_pipeline(passes) + steps_to(Level.MODEL, Level.INTEGER)
+    integers = run_pipeline(graph, steps, calibration=data).graph
+    design = run_pipeline(integers, parse_pipeline("dataflow, size_fifos")).graph
+    feeds = bind(design, data)
+    (tmp_path / "d").mkdir()
+    for name, content in SIM.emit(design).items():
+        (tmp_path / "d" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    run = SIM.run(tmp_path / "d", design, feeds, scratch=tmp_path / "s")
+    want = evaluate(integers, bind(integers, data))["out_logits"]
+    assert np.array_equal(run.outputs["out_logits"].reshape(len(want), -1), want.reshape(len(want), -1))
 
 
 def test_the_same_block_goes_whatever_the_names() -> None:

@@ -96,7 +96,13 @@ class RemoveLayers(Pass):
         if self.compensate == "none":
             return state.without(block)
         feeds = context.calibration_for(f"compensate={self.compensate}")
-        return state.with_mean(block, feeds) if self.compensate == "mean" else state.without(block).refitted(feeds)
+        if self.compensate == "mean":
+            return state.with_mean(block, feeds)
+        shorter = state.without(block)
+        fitted = shorter.refitted(feeds)
+        if fitted.graph is shorter.graph:
+            context.note("not compensated", "no layer ends in the sum before the gap; 'fold' goes first", block.name)
+        return fitted
 
 
 @dataclass(frozen=True, slots=True)
