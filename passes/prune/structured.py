@@ -142,10 +142,11 @@ def _importance(channels: Channels, criterion: str, feeds: Mapping[str, Array] |
 
 def _compensated(graph: Graph, network: Graph, feeds: Mapping[str, Array]) -> Graph:
     """Least squares, layer by layer: the columns that are left give what all of them gave (He et al. 2017)."""
-    return with_refits(network, reconstruct(graph, network, feeds, _refitted))
+    return with_refits(network, reconstruct(graph, network, feeds, _refitted, shortcuts=True))
 
 
 def _refitted(visit: Visit) -> Array:
     """The rows that are left, with the outputs they had; dead columns stay out, since their inputs do not vary."""
-    new = aligned(visit.target, visit.matrix, visit.statistics, DAMPING)
+    drift = visit.drift.cross if visit.drift else 0.0
+    new = aligned(visit.target, visit.matrix, visit.statistics, DAMPING, drift)
     return np.where(visit.matrix.any(axis=2, keepdims=True), new, 0.0)

@@ -31,12 +31,14 @@ def damped(gram: Array, damping: float) -> Array:
     return np.asarray(gram + np.where(level > 0, level, 1.0)[..., None] * np.eye(size))
 
 
-def aligned(target: Array, matrix: Array, statistics: Statistics, damping: float = 0.01) -> Array:
-    """The real weights with which the compressed network's inputs best give the original's outputs.
+def aligned(target: Array, matrix: Array, statistics: Statistics, damping: float = 0.01,
+            drift: Array | float = 0.0) -> Array:
+    """The real weights with which the compressed network's inputs best give the original's outputs (and `drift`, the
+    second moments with the inputs of what else the outputs lack).
 
     `target` are the original weights; `matrix`, as many rows and the columns that are left, is what damping pulls to.
     """
-    missing = target @ statistics.cross - matrix @ statistics.gram
+    missing = target @ statistics.cross + drift - matrix @ statistics.gram
     return np.asarray(matrix + np.linalg.solve(damped(statistics.gram, damping), missing.swapaxes(1, 2)).swapaxes(1, 2))
 
 

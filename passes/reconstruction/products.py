@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Product(ABC):
     The matrix of the weights is [groups, rows, columns]: row r of group g makes output channel g * rows + r.
     """
 
+    visits: ClassVar[int] = 1
     node: Node
     weights: tuple[str, ...]
     shapes: tuple[Shape, ...]
@@ -48,6 +50,10 @@ class Product(ABC):
     @abstractmethod
     def inputs(self, values: Mapping[str, Array]) -> Array:
         """What the matrix is multiplied with, [groups, products, columns]; `values` are the node's operands."""
+
+    @abstractmethod
+    def by_row(self, results: Array) -> Array:
+        """Values like the node's first result as [groups, products, rows]."""
 
     def shifted(self, results: tuple[Array, ...], shift: Array) -> tuple[Array, ...]:
         """The node's results with a constant added to each output channel, where such a sum is a result."""
@@ -72,6 +78,10 @@ class Convolution(Product):
 
     def inputs(self, values: Mapping[str, Array]) -> Array:
         return self.op.patches(values[self.node.operands[0]], self.shapes[0][2:])
+
+    def by_row(self, results: Array) -> Array:
+        rows = np.moveaxis(results, 2, -1).reshape(-1, self.op.group, self.shapes[0][0] // self.op.group)
+        return np.ascontiguousarray(rows.swapaxes(0, 1))
 
     def shifted(self, results: tuple[Array, ...], shift: Array) -> tuple[Array, ...]:
         return (results[0] + shift.reshape(1, 1, -1, *(1,) * len(self.shapes[0][2:])),)
@@ -100,14 +110,22 @@ class Dense(Product):
     def inputs(self, values: Mapping[str, Array]) -> Array:
         return values[self.node.operands[0]].reshape(1, -1, self.shapes[0][0])
 
+    def by_row(self, results: Array) -> Array:
+        return results.reshape(1, -1, self.shapes[0][1])
+
     def shifted(self, results: tuple[Array, ...], shift: Array) -> tuple[Array, ...]:
         return (results[0] + shift,)
 
 
 class Gates(Product):
-    """All gates of a recurrent layer: the input and the state of the time step before, side by side."""
+    """All gates of a recurrent layer: the input and the state of the time step before, side by side.
+
+    The states follow from the weights, so the weights are chosen more than once, each time on the states that the last
+    ones give.
+    """
 
     __slots__ = ()
+    visits = 3
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -125,6 +143,9 @@ class Gates(Product):
         first = np.broadcast_to(given, after[:, :1].shape)
         both = np.concatenate((x, np.concatenate((first, after[:, :-1]), axis=1)), axis=-1)
         return both.reshape(1, -1, both.shape[-1])
+
+    def by_row(self, results: Array) -> Array:
+        raise TypeError("the rows of a recurrent layer are its gates, which are no result")
 
     @property
     def first(self) -> str:

@@ -9,7 +9,7 @@ Frantar & Alistarh 2022, "Optimal Brain Compression", sequential mode).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from irc.interpreter import computed, run_node
 from irc.samples import sample_count
 from irc.types import Array
 from passes.reconstruction.products import Product, products
+from passes.reconstruction.shortcut import Drift, addends, drift_moments
 from passes.reconstruction.statistics import Statistics, moments
 
 _CHUNK = 32  # samples evaluated together
@@ -27,12 +28,14 @@ _CHUNK = 32  # samples evaluated together
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A layer as the walk meets it. `target` and `matrix` are the weights of the original and of the compressed
-    network, [groups, rows, columns]; they differ only where the graph was rewritten before."""
+    network, [groups, rows, columns]; they differ only where the graph was rewritten before. `drift` is what a shortcut
+    around the layer changed, when the walk was asked to make good for it."""
 
     product: Product
     matrix: Array
     target: Array
     statistics: Statistics
+    drift: Drift | None = None
 
     def relative_error(self, values: Array) -> float:
         """Root mean square of what new weights change in the layer's output, relative to the output's own deviation
@@ -51,12 +54,14 @@ class Refit:
 
 
 def reconstruct(original: Graph, compressed: Graph, feeds: Mapping[str, Array], choose: Callable[[Visit], Array],
-                selected: Callable[[Node], bool] = lambda node: True) -> list[Refit]:
+                selected: Callable[[Node], bool] = lambda node: True, shortcuts: bool = False) -> list[Refit]:
     """New weights for the selected layers of `compressed`, so that their outputs stay close to those of `original`.
 
     Layers are paired by the name of their node. `feeds` are bound calibration data. `choose` returns the new matrix;
-    biases then make the mean of every output channel right (Nagel et al. 2019, bias correction).
+    biases then make the mean of every output channel right (Nagel et al. 2019, bias correction). With `shortcuts`, a
+    layer that ends a residual block aims at the block's sum.
     """
+    others = addends(compressed) if shortcuts else {}
     known = {product.node.name: product for product in products(original)}
     before, after = _Network(original, feeds), _Network(compressed, feeds)
     found, done = list[Refit](), set[str]()
@@ -66,21 +71,33 @@ def reconstruct(original: Graph, compressed: Graph, feeds: Mapping[str, Array], 
             continue
         before.advance(name)
         after.advance(name)
-        refit = _refit(known[name], product, before, after, choose)
-        after.adopt(refit)
+        for _ in range(product.visits):
+            drift = _drift(product, others.get(name, MISSING), before, after)
+            refit = _refit(known[name], product, before, after, drift, choose)
+            after.adopt(refit)
         found.append(refit)
         done.update(product.weights)
     return found
 
 
-def _refit(known: Product, product: Product, before: _Network, after: _Network,
+def _drift(product: Product, other: str, before: _Network, after: _Network) -> Drift | None:
+    """How far the value that is added to a layer's result is from the original's; None where it is not known yet."""
+    if other not in before.values or other not in after.values:
+        return None
+    lacks = (product.by_row(a[other] - b[other]) for a, b in zip(before.split([other]), after.split([other]),
+                                                                  strict=True))
+    return drift_moments(zip(lacks, after.inputs(product), strict=True))
+
+
+def _refit(known: Product, product: Product, before: _Network, after: _Network, drift: Drift | None,
            choose: Callable[[Visit], Array]) -> Refit:
     statistics = moments(zip(before.inputs(known), after.inputs(product), strict=True))
     target, matrix = before.matrix(known), after.matrix(product)
-    new = choose(Visit(product, matrix, target, statistics))
+    new = choose(Visit(product, matrix, target, statistics, drift))
     shift = np.zeros(new.shape[:2])
     if target.shape[:2] == new.shape[:2]:
         shift = (target @ statistics.mean0[..., None] - new @ statistics.mean[..., None])[..., 0]
+        shift += drift.mean if drift else 0.0
         shift[~matrix.any(axis=2)] = 0  # an output channel that came without weights is dead, and stays so
     return Refit(product, product.arrays(new), shift.reshape(-1))
 
@@ -91,8 +108,8 @@ class _Network:
     def __init__(self, graph: Graph, feeds: Mapping[str, Array]) -> None:
         self.graph = graph
         self.count = sample_count(feeds)
-        self.values = {c.name: computed(c.data)[None] for c in graph.constants.values()}
-        self.values |= {p.name: computed(feeds[p.name]) for p in graph.inputs}
+        self.constants = {c.name: computed(c.data)[None] for c in graph.constants.values()}
+        self.values = self.constants | {p.name: computed(feeds[p.name]) for p in graph.inputs}
         self.position = {node.name: i for i, node in enumerate(graph.nodes)}
         self.last = {o: i for i, node in enumerate(graph.nodes) for o in node.operands}
         self.at = 0
@@ -117,7 +134,11 @@ class _Network:
 
     def chunks(self, node: Node) -> Iterator[dict[str, Array]]:
         """The operands of a node, some samples at a time; once if they are all constant."""
-        operands = {o: self.values[o] for o in node.operands if o != MISSING}
+        return self.split([o for o in node.operands if o != MISSING])
+
+    def split(self, names: Iterable[str]) -> Iterator[dict[str, Array]]:
+        """Some values, some samples at a time; once if they are all constant."""
+        operands = {name: self.values[name] for name in names}
         count = max(map(len, operands.values()), default=1)
         for at in range(0, count, _CHUNK):
             yield {o: v if len(v) == 1 else v[at : at + _CHUNK] for o, v in operands.items()}
@@ -128,12 +149,12 @@ class _Network:
             yield product.inputs(values)
 
     def matrix(self, product: Product) -> Array:
-        return product.matrix([self.values[name][0] for name in product.weights])
+        return product.matrix([self.constants[name][0] for name in product.weights])
 
     def adopt(self, refit: Refit) -> None:
         """Go on with new weights."""
         self.values.update((name, array[None]) for name, array in zip(refit.product.weights, refit.arrays, strict=True))
-        self.values.update(refit.product.moved(self.values, refit.shift))
+        self.values.update(refit.product.moved(self.constants, refit.shift))
         self.shifts[refit.product.node.name] = refit.product, refit.shift
 
 
