@@ -13,6 +13,7 @@ from irc.ops.quantization import Bipolar, Dequantize, Quantize
 from irc.types import Integer
 
 MODES = {"ROUND": np.round, "CEIL": np.ceil, "FLOOR": np.floor, "ROUND_TO_ZERO": np.trunc,
+         "DOWN": np.trunc, "HALF_EVEN": np.round,
          "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)), "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
          "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5)}
 X = (np.arange(-48, 48) / 8).reshape(1, 4, 24).astype(np.float32)
@@ -61,10 +62,21 @@ def test_all_three_names_of_the_domain_are_read(domain, tmp_path):
     assert graph.nodes[0].op.to == Integer(False, 8)
 
 
+@pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("bits", range(2, 33))
-def test_every_width_becomes_the_format_of_that_width(bits, tmp_path):
-    graph = read_onnx(quantizer(tmp_path, 0.01, 0, bits, signed=1))
-    assert graph.nodes[0].op.to == Integer(True, bits)
+def test_every_width_becomes_the_format_of_that_width(bits, signed, tmp_path):
+    graph = read_onnx(quantizer(tmp_path, 0.01, 0, bits, signed=int(signed)))
+    assert graph.nodes[0].op.to == Integer(signed, bits)
+
+
+@pytest.mark.parametrize("domain", ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"])
+@pytest.mark.parametrize("narrow", [0, 1])
+@pytest.mark.parametrize(("signed", "bits"), [(1, 2), (1, 3), (1, 8), (0, 1), (0, 2), (0, 8)])
+def test_both_ends_of_the_range(signed, bits, narrow, domain, tmp_path):
+    """The narrow range leaves out the smallest of a signed format, the largest of an unsigned one."""
+    graph = read_onnx(quantizer(tmp_path, 1 / 32, 0, bits, domain=domain, signed=signed, narrow=narrow))
+    ends = (-(1 << bits - 1) + narrow, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1 - narrow)
+    assert np.array_equal(evaluate(graph, {"x": X[None]})["y"][0], np.clip(np.round(X * 32), *ends) / 32)
 
 
 @pytest.mark.parametrize("node", [
