@@ -8,7 +8,6 @@ from irc.graph import Edit, Node
 from irc.ops.quantization import Dequantize
 from irc.types import Array, Float, Format, Integer, PowerOfTwo, Shape, TensorType
 
-
 _F32 = Float(32)
 
 
@@ -24,7 +23,7 @@ def dequantize(edit: Edit, stem: str, q: str, shape: Shape, parameters: tuple[st
 
 
 def dequantized(edit: Edit, stem: str, form: Integer | PowerOfTwo, q: Array, scale: Array, axis: int,
-                real: Float = Float(32)) -> str:
+                real: Float = _F32) -> str:
     """A new integer constant with its dequantized value; returns the name of the latter.
 
     `scale` has one value, or one for each index along `axis`, and is stored in `real`.

@@ -36,10 +36,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
 from irc.diagnostics import error
-from irc.graph import Graph
+from irc.graph import Graph, Node
 from irc.pipeline.step import Context, Lossy, Pass, option
-from irc.types import Format, Integer, Level, PowerOfTwo
+from irc.types import Array, Format, Integer, Level, PowerOfTwo
 from passes.layers import constant_of, layers, tables
 from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
 from passes.quantize.placement import Component, Placement
@@ -48,6 +50,10 @@ from passes.quantize.steps import Steps
 from passes.quantize.values import ValueRewrite
 from passes.quantize.weights import WeightRewrite
 from passes.reconstruction.products import Gates, products
+from passes.reconstruction.tables import table_gram
+from passes.rounding.alphabet import Alphabet, alphabet
+from passes.rounding.fit import Letters, Rounding
+from passes.rounding.scales import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +94,11 @@ class Quantize(Pass):
     )
 
     def run(self, graph: Graph, context: Context) -> Graph:
-        weights = checked("weights", self.weights, signed=True)
-        values = self._values(graph, context, weights)
+        letters = alphabet(checked("weights", self.weights, signed=True))
+        values = self._values(graph, context, letters)
         middle = values.finish()
         steps = Steps(middle, values.scale, values.largest)
-        plans = planned(middle, context.selected, steps, weights, self._bits(), self.granularity == "tensor")
+        plans = planned(middle, context.selected, steps, letters, self._bits(), self.granularity == "tensor")
         rounder = Rounder(graph, middle, plans, context)
         if self.rounding == "gptq" or self.bias_correction:
             rounder.reconstruct("quantize", compensate=self.rounding == "gptq")
@@ -107,19 +113,31 @@ class Quantize(Pass):
                 rewrite.recurrent(product.node, product.bias)
         return rewrite.finish()
 
-    def _values(self, graph: Graph, context: Context, weights: Integer) -> ValueRewrite:
+    def _values(self, graph: Graph, context: Context, letters: Alphabet) -> ValueRewrite:
         """Activations and embedding tables, quantized."""
-        rewrite = ValueRewrite(graph, weights, self._bits(), self.weight_scale == "mse")
+        rewrite = ValueRewrite(graph)
         if self.activations is not None:
             form = checked("activations", self.activations)
             components = Placement(graph, context.selected).components()
             for component, quantizer in zip(components, self._calibrate(graph, context, components, form), strict=True):
                 rewrite.activations(component, quantizer)
                 context.note("scale", quantizer.scale, node=component.entries[0])
-        for table in tables(graph):
-            if context.selected(table):
-                rewrite.table(table)
+
+        def choose(gather: Node, table: Array) -> Letters:
+            return self._table(graph, gather, table, letters)
+
+        for gather in tables(graph):
+            if context.selected(gather):
+                rewrite.table(gather, choose, letters)
         return rewrite
+
+    def _table(self, graph: Graph, gather: Node, table: Array, letters: Alphabet) -> Letters:
+        """One scale for the whole table where integers go on, because its rows meet in later sums; else one a row."""
+        rows = table.astype(np.float64).reshape(1, len(table), -1)
+        shared = self.activations is not None or self.granularity == "tensor"
+        rounding = Rounding(letters, Grid(self._bits()), rows.shape[2:], shared, self.weight_scale == "mse")
+        gram = table_gram(graph, gather) if self.rounding == "gptq" else None
+        return rounding.start(rows) if gram is None else rounding.fit(rows, gram[None])
 
     def _bits(self) -> int:
         return 1 if self.scales == "pot" else self.scale_bits

@@ -9,14 +9,14 @@ import numpy as np
 
 from irc.graph import Graph, Node
 from irc.pipeline.step import Context
-from irc.types import Array, Integer, PowerOfTwo
+from irc.types import Array
 from passes.layers import layers, per_channel, restored
 from passes.quantize.steps import Steps
 from passes.quantize.weights import Weight, least_scale
 from passes.reconstruction.compensate import aligned
 from passes.reconstruction.products import Gates, Product, products
 from passes.reconstruction.walk import Visit, reconstruct
-from passes.rounding.alphabet import Alphabet, alphabet
+from passes.rounding.alphabet import Alphabet
 from passes.rounding.fit import Letters, Rounding
 from passes.rounding.scales import Grid, best_scale, largest_scale, odd_part, round_to
 
@@ -36,10 +36,10 @@ class Plan:
         return -1 if self.shared else self.axis
 
 
-def planned(graph: Graph, selected: Callable[[Node], bool], steps: Steps, form: Integer | PowerOfTwo, bits: int,
+def planned(graph: Graph, selected: Callable[[Node], bool], steps: Steps, letters: Alphabet, bits: int,
             shared: bool) -> dict[str, Plan]:
     """The plan of every real weight of the selected layers; a weight of several layers follows the first."""
-    found, letters = dict[str, Plan](), alphabet(form)
+    found = dict[str, Plan]()
     for layer in layers(graph):
         if selected(layer.node) and layer.weight in graph.constants:
             step, out = steps.scale(layer.x), steps.given(layer.result)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from irc.graph import Graph, Node
 from irc.ops.quantization import Quantize as QuantizeOp
-from irc.types import Float, Integer, TensorType
-from passes.layers import per_channel, restored
+from irc.types import Array, Float, TensorType
 from passes.quantize.calibration import Quantizer
 from passes.quantize.constants import constant, dequantize, dequantized
 from passes.quantize.placement import Component
-from passes.rounding.alphabet import alphabet
-from passes.rounding.scales import Grid, best_scale, largest_scale, round_to
+from passes.rounding.alphabet import Alphabet
+from passes.rounding.fit import Letters
 
 
 class ValueRewrite:
@@ -23,14 +23,12 @@ class ValueRewrite:
     `scale` tells the scale of every value that shares a quantizer, `largest` the largest magnitude of its integers.
     """
 
-    def __init__(self, graph: Graph, weights: Integer, bits: int, search: bool) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph, self.edit = graph, graph.edit()
-        self.letters, self.bits = alphabet(weights), bits
-        self.choose = best_scale if search else largest_scale
         self.scale: dict[str, float] = {}
         self.largest: dict[str, int] = {}
         self._operands: dict[str, tuple[str, ...]] = {}
-        self._tables: dict[str, tuple[str, float]] = {}
+        self._tables: dict[str, tuple[str, Array]] = {}
 
     def finish(self) -> Graph:
         """The rewritten graph."""
@@ -53,23 +51,23 @@ class ValueRewrite:
         self.scale.update(dict.fromkeys(component.members, quantizer.scale))
         self.largest.update(dict.fromkeys(component.members, largest))
 
-    def table(self, gather: Node) -> None:
-        """An embedding table: one scale for the whole table, because its rows meet in later sums."""
+    def table(self, gather: Node, choose: Callable[[Node, Array], Letters], letters: Alphabet) -> None:
+        """An embedding table; `choose(gather, table)` gives the letters of its rows, [1, rows, columns]."""
         name = gather.operands[0]
         if name not in self.graph.constants:
             return
         if name not in self._tables:
-            self._tables[name] = self._quantized(name)
-        value, self.scale[gather.name] = self._tables[name]
+            self._tables[name] = self._quantized(name, choose(gather, self.graph.constants[name].data), letters)
+        value, scale = self._tables[name]
+        if scale.size == 1:
+            self.scale[gather.name] = float(scale[0])
         self._swap(gather, name, value)
 
-    def _quantized(self, name: str) -> tuple[str, float]:
-        """A table's dequantized value, and its scale."""
-        data = self.graph.constants[name].data.astype(np.float64)
-        rows = per_channel(data, -1)
-        scale = self.choose(rows, self.letters, Grid(self.bits))
-        q = restored(round_to(rows, scale, self.letters), data.shape, -1)
-        return dequantized(self.edit, name, self.letters.form, q, scale, 0), float(scale[0])
+    def _quantized(self, name: str, found: Letters, letters: Alphabet) -> tuple[str, Array]:
+        """A table's dequantized value, and its scales."""
+        shape, scale = self.graph.tensor(name).shape, found.scale.reshape(-1)
+        scale = scale[:1] if (scale == scale[0]).all() else scale
+        return dequantized(self.edit, name, letters.form, found.letters.reshape(shape), scale, 0), scale
 
     def _pair(self, value: str, quantizer: Quantizer) -> tuple[Node, Node]:
         kind, maker = self.graph.tensor(value), self.graph.producers.get(value)

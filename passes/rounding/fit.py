@@ -16,7 +16,7 @@ import numpy as np
 from irc.types import Array, IntArray
 from passes.reconstruction.compensate import Nearest, compensated, damped, descended
 from passes.rounding.alphabet import Alphabet
-from passes.rounding.scales import Grid, best_scale
+from passes.rounding.scales import Grid, best_scale, largest_scale
 
 _ROUNDS = 5  # of letters and scales in turn
 _SWEEPS = 4
@@ -46,6 +46,7 @@ class Rounding:
     grid: Grid
     widths: Sequence[int]
     shared: bool = False
+    search: bool = True  # scales of least squared error to start from; else such that nothing is clipped
 
     @property
     def segment(self) -> IntArray:
@@ -61,7 +62,8 @@ class Rounding:
             flat = wanted[:, :, part].reshape(1 if self.shared else groups * rows, -1)
             weights = None if importance is None else np.broadcast_to(
                 importance[:, None, part], wanted[:, :, part].shape).reshape(flat.shape)
-            found = best_scale(flat, self.alphabet, self.grid, weights)
+            found = (best_scale(flat, self.alphabet, self.grid, weights) if self.search else
+                     largest_scale(flat, self.alphabet, self.grid))
             scale[:, :, i] = found.reshape((1, 1) if self.shared else (groups, rows))
         return self.nearest_letters(wanted, scale)
 
