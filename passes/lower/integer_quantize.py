@@ -139,9 +139,11 @@ class QuantizeLowering(AffineLowering):
         lines, axis = self._lines(node, x, *unit)
         if len(steps) > 1 and len(lines) > 1 and axis != unit[1]:
             raise self.refused(node, "scales and thresholds run along different axes")
-        pairs = zip(itertools.islice(itertools.cycle(steps), max(len(steps), len(lines))), itertools.cycle(lines),
-                    strict=False)
-        rows = np.concatenate([channel.thresholds([line], x.format) for channel, line in pairs])
+        if len(steps) == 1:
+            rows = steps[0].thresholds(lines, x.format)
+        else:
+            pairs = zip(steps, itertools.cycle(lines), strict=False)
+            rows = np.concatenate([channel.thresholds([line], x.format) for channel, line in pairs])
         rows = rows if (rows != rows[:1]).any() else rows[:1]
         form = smallest_integer(int(rows.min()), int(rows.max()))
         table = self.constant(f"{node.name}_thresholds", rows, form)

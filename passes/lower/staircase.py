@@ -7,13 +7,13 @@ Method: result j is reached where the real does (`irc.rounding.edge`), so each t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from irc.types import IntArray, Integer
+from irc.types import Array, IntArray, Integer
 
 MOST_STEPS = 1023  # thresholds of one channel, a comparator each
 
@@ -25,14 +25,32 @@ class Affine:
     scale: Fraction
     shift: Fraction
 
-    def reached(self, real: Fraction, included: bool, form: Integer) -> int:
-        """The smallest q of `form` whose real is at least (`included`) or above `real`; one more than all if none."""
+    def reached(self, edges: Edges, form: Integer) -> IntArray:
+        """For each edge the smallest q of `form` whose real is there or, if it is not included, above it; one more
+        than all if none."""
         if self.scale == 0:
-            always = self.shift >= real if included else self.shift > real
-            return form.minimum if always else form.maximum + 1
-        at = (real - self.shift) / self.scale
-        q = math.ceil(at) if included else math.floor(at) + 1
-        return min(max(q, form.minimum), form.maximum + 1)
+            at = self.shift * edges.bottom
+            always = np.where(edges.included, edges.tops <= at, edges.tops < at)
+            return np.where(always, form.minimum, form.maximum + 1)
+        bottom = edges.bottom * self.shift.denominator * self.scale.numerator
+        moved = edges.tops * self.shift.denominator - self.shift.numerator * edges.bottom
+        q = (moved * self.scale.denominator + bottom - edges.included.astype(object)) // bottom  # up, or to the next
+        return np.asarray(np.clip(q, form.minimum, form.maximum + 1), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Reals over one denominator, in Python's integers of any size; whether each belongs to the step behind it."""
+
+    tops: Array
+    bottom: int
+    included: Array
+
+    @classmethod
+    def of(cls, edges: Sequence[tuple[Fraction, bool]]) -> Edges:
+        bottom = math.lcm(*(real.denominator for real, _ in edges))
+        tops = [real.numerator * (bottom // real.denominator) for real, _ in edges]
+        return cls(np.array(tops, object), bottom, np.array([included for _, included in edges]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,6 @@ class Steps:
 
     def thresholds(self, channels: Iterable[Affine], form: Integer) -> IntArray:
         """[channels, high - low] smallest integers of `form` that reach each result, at least one column."""
-        edges = self.edges or ((Fraction(0), True),)
-        rows = [[line.reached(*at, form) for at in edges] for line in channels]
-        found = np.array(rows, np.int64)
+        edges = Edges.of(self.edges or ((Fraction(0), True),))
+        found = np.array([line.reached(edges, form) for line in channels])
         return found if self.edges else np.full_like(found, form.maximum + 1)
