@@ -226,6 +226,17 @@ def test_the_layer_in_front_is_fitted_by_least_squares() -> None:
     np.testing.assert_allclose(shorter.constants["b"].data, best[-1], atol=0.01)
 
 
+def test_a_layer_that_something_else_reads_is_left_alone() -> None:
+    net = Network(0)
+    x = net.op("r", Relu(), layer(net, "stem", net.input("x", X), 4))
+    long = net.op("long", Add(), layer(net, "side", x, 4), basic(net, "b", basic(net, "a", x, size=0.1)))
+    graph = classified(net, long)
+    shorter, gone = removed(graph, blocks=1)
+    assert gone == ["a_add"]
+    assert shorter.constants["stem_w"] == graph.constants["stem_w"]
+    assert shorter.constants["b_conv2_w"] != graph.constants["b_conv2_w"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_fitting_again_is_better_than_nothing_on_new_data(seed) -> None:
     graph = resnet((0.6, 0.6, 0.6), seed=seed)
@@ -265,11 +276,13 @@ def test_notes_are_the_curve_of_blocks_against_loss() -> None:
 
 def test_a_batch_norm_in_the_way_is_noted() -> None:
     net = Network(0)
-    stem = layer(net, "stem", net.input("x", X), 4)
-    scaled = net.op("scaled", Mul(), stem, net.constant("g", np.full((4, 1, 1), 2.0)))
-    graph = classified(net, basic(net, "b", basic(net, "a", scaled, size=0.01)))
-    notes: list[str] = []
+    x = layer(net, "stem", net.input("x", X), 4)
+    for i in range(2):
+        scale = net.constant(f"g{i}", np.full((4, 1, 1), 2.0))
+        x = net.op(f"s{i}", Add(), x, net.op(f"n{i}", Mul(), layer(net, f"c{i}", x, 4), scale))
+    graph = classified(net, net.op("normed", Mul(), x, net.constant("g", np.full((4, 1, 1), 0.5))))
     context = Context(data_for(graph), note=lambda key, value, node="": notes.append(key))
+    notes: list[str] = []
     RemoveLayers(blocks=1).run(graph, context)
     assert "not compensated" in notes
     notes.clear()

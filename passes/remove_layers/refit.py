@@ -52,15 +52,23 @@ def stream_end(graph: Graph, block: Block) -> str:
     return maker.operands[0] if maker and isinstance(maker.op, Relu) else block.skip
 
 
+def feeds_only(graph: Graph, value: str, block: Block) -> bool:
+    """Whether nothing but a block reads the sum in front of it. Then the sum may change into what leaves the block."""
+    inside = {block.skip, block.name, *(node.name for node in block.nodes)}
+    readers = {user.name for name in (value, block.skip) for user in graph.users[name]}
+    return readers <= inside and not any(graph.is_output(name) for name in (value, block.skip))
+
+
 def refitted(original: Graph, shortened: Graph, stands_for: Mapping[str, str], feeds: Mapping[str, Array]) -> Graph:
     """The shortened graph with new weights where layers enter the stream, from the first gap on.
 
-    `stands_for` maps each sum in front of a gap to the sum of the original network behind it; others keep their names.
+    `stands_for` maps each sum in front of a gap to the sum of the original network that it is to become: the one behind
+    the missing block, or itself where something else reads it too. Other sums are to stay what they were.
     """
     here, there = dict(feeds), dict(feeds)
-    found = list(_joints(shortened, stands_for))
-    start = next((i for i, joint in enumerate(found) if joint.value in stands_for), len(found))
-    for joint in found[start:]:
+    position = {node.name: i for i, node in enumerate(shortened.nodes)}
+    gap = min((position.get(value, -1) for value in stands_for), default=len(position))
+    for joint in [found for found in _joints(shortened, stands_for) if position[found.value] >= gap]:
         goal = stands_for.get(joint.value, joint.value)
         target = evaluate(segment(original, there, (goal,)), there)[goal]
         seen = evaluate(segment(shortened, here, (joint.layer.x, joint.value)), here)

@@ -39,7 +39,7 @@ from irc.samples import take
 from irc.types import Array, Level
 from passes.remove_layers.blocks import Block, Stage, stages
 from passes.remove_layers.priority import activation_ratios, gains, output_changes
-from passes.remove_layers.refit import refitted, stream_end
+from passes.remove_layers.refit import feeds_only, refitted, stream_end
 from passes.remove_layers.removal import with_mean, without
 
 PRIORITIES = ("activation", "gain", "output")
@@ -116,7 +116,9 @@ class Shortened:
 
     def without(self, block: Block) -> Shortened:
         known = {value: goal for value, goal in self.stands_for.items() if value != block.name}
-        known[stream_end(self.graph, block)] = self.stands_for.get(block.name, block.name)
+        end = stream_end(self.graph, block)
+        alone = feeds_only(self.graph, end, block)
+        known[end] = self.stands_for.get(block.name, block.name) if alone else known.get(end, end)
         return Shortened(self.original, without(self.graph, block), self.count + 1, known)
 
     def with_mean(self, block: Block, feeds: Mapping[str, Array]) -> Shortened:
