@@ -21,7 +21,8 @@ LAYERS = (
     ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples", "irc.codebook"),
     ("irc.pipeline", "irc.backend"),
     ("passes", "backends"),
-    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.mismatch", "irc.verify"),
+    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.mismatch", "irc.storage",
+     "irc.verify"),
     ("irc.cli", "irc.__main__"),
 )
 FILL_THE_TABLE = {"irc.operation"}  # looks ops up, and has the table filled before: `import irc.ops`

@@ -7,6 +7,7 @@ that says which weights stay when so many units have gone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -130,19 +131,15 @@ class AdaptiveWindows(Granularity):
 
 
 def adapted(density: Array, columns: int, wanted: int) -> IntArray:
-    """The window of each row, with which all rows together keep nearest to `wanted` weights.
+    """The window of each row, so that all rows together keep as many weights as they can up to `wanted`.
 
     The factor only matters where a row changes over to the next power of two, so all that matter are tried.
     """
     ideal = -np.log2(np.maximum(density, 2.0 ** -(MOST + 2)))
     turns = (np.arange(LEAST, MOST)[:, None] + 0.5 - ideal).reshape(-1)  # where a row goes over to the next window
     moves = np.concatenate(([-float(MOST + 2)], np.unique(turns)))
-    low, high = 0, len(moves) - 1
-    while low < high:  # the larger the move, the fewer are kept
-        middle = (low + high) // 2
-        low, high = (low, middle) if _kept(_moved(ideal, moves[middle]), columns) <= wanted else (middle + 1, high)
-    near = [_moved(ideal, move) for move in moves[max(low - 1, 0) : low + 1]]
-    return min(near, key=lambda sizes: abs(_kept(sizes, columns) - wanted))
+    at = bisect_left(moves, -wanted, key=lambda move: -_kept(_moved(ideal, move), columns))  # larger moves keep fewer
+    return _moved(ideal, moves[min(at, len(moves) - 1)])
 
 
 def _moved(ideal: Array, move: float) -> IntArray:
