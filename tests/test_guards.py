@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from command_line import CALIBRATION, IMAGES, LENET
+from command_line import CALIBRATION, IMAGES, LENET, irc
 from networks import Network
 
-from irc.diagnostics import IrcError
+from irc.diagnostics import IrcError, error
 from irc.graph import Constant, Graph
 from irc.interpreter import evaluate
 from irc.metric import Bound, find_metric, mean_squared_error
@@ -280,3 +280,31 @@ def test_a_mixed_lenet_keeps_its_accuracy_down_to_hardware() -> None:
     assert 100 * np.mean(found.argmax(1) == data["labels"]) >= judged.reference - 0.4
     formats = {str(c.type.format) for c in outcome.graph.constants.values()}
     assert "s2" in formats and "s8" in formats
+
+
+@dataclass(frozen=True)
+class Whole(Pass):
+    """A pass that every layer must take part in."""
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        if not all(context.selected(node) for node in graph.nodes):
+            raise error("E306", "a layer is missing")
+        return graph
+
+
+def test_steps_that_cannot_spare_layers_belong_behind_the_guard() -> None:
+    with pytest.raises(IrcError, match=r"E308.*with 1 layers spared, a layer is missing.*behind the guard"):
+        run(deep(), guarded("mse<=0.03", step(Coarse()), step(Whole())))
+
+
+def test_progress_tells_how_many_layers_are_spared() -> None:
+    told: list[str] = []
+    graph = deep()
+    run_pipeline(graph, (guarded("mse<=0.03", step(Coarse())),), judge=judge(find_metric("mse"), graph, DATA),
+                 progress=lambda text, done, total: told.append(text))
+    assert told[:3] == ["try(...) until mse<=0.03", "mse<=0.03: 0 layers spared", "mse<=0.03: 1 layers spared"]
+
+
+def test_check_takes_guards_to_hold() -> None:
+    pipeline = "try(quantize{weights=s2 activations=u8}) until accuracy>=99 else quantize"
+    assert irc("check", LENET, "--passes", pipeline, "--target", "sim").out.endswith("can be compiled\n")

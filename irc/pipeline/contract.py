@@ -14,12 +14,12 @@ import numpy as np
 
 from irc.diagnostics import IrcError, error
 from irc.graph import Graph, Port
-from irc.interpreter import evaluate
+from irc.interpreter import evaluate, samples_at_once
 from irc.pipeline.step import Contract, Lossy, Within
 from irc.samples import arrange, bind, decoded, restore, sample_count, take, user_type
 from irc.types import Array, Float
 
-SAMPLES = 8  # of each kind
+SAMPLES = 8  # of each kind; fewer of networks with very large values
 LSB, RELATIVE = "lsb", "relative"
 # what rounding may move: of float64 arithmetic, and of constants that a pass computed to the float32 they are stored as
 TOLERANCE = {LSB: 1e-6, RELATIVE: 1e-6}
@@ -81,12 +81,13 @@ class Checker:
     def tensors(self, before: Graph, after: Graph) -> tuple[dict[str, Array], int]:
         """Input tensors [samples, *shape] of the graph after the pass, and how many samples are from calibration."""
         generator = np.random.default_rng(self.seed)
-        bound = take(bind(after, self.calibration), SAMPLES) if self.calibration is not None else {}
+        count = samples_at_once(before, SAMPLES)
+        bound = take(bind(after, self.calibration), count) if self.calibration is not None else {}
         limits = {port.name: min(_rows(before, port.name), _rows(after, port.name)) for port in after.inputs}
         found = {}
         for port in after.inputs:
             known = restore(port, bound[port.name]) if bound else None
-            drawn = _random(port, generator, limits[port.name], known)
+            drawn = _random(port, generator, count, limits[port.name], known)
             found[port.name] = drawn if known is None else np.concatenate((known, drawn))
         return found, sample_count(bound)
 
@@ -126,10 +127,10 @@ def _equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def _random(port: Port, generator: np.random.Generator, rows: int, known: Array | None) -> Array:
+def _random(port: Port, generator: np.random.Generator, count: int, rows: int, known: Array | None) -> Array:
     """Random tensors over the whole input range: of the format, the table that is indexed, or the calibration."""
     wanted = user_type(port)
-    shape = (SAMPLES, *wanted.shape)
+    shape = (count, *wanted.shape)
     if not isinstance(wanted.format, Float):
         low = 0 if rows < _ANY else max(wanted.format.minimum, -_ANY)
         return generator.integers(low, min(wanted.format.maximum, rows - 1), shape, endpoint=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from irc.diagnostics import IrcError, error
@@ -65,7 +66,8 @@ def run_pipeline(
     driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe, judge)
     for done, item in enumerate(steps):
         if progress is not None:
-            progress(item.text, done, len(steps))
+            driver.tell = partial(_told, progress, done, len(steps))
+        driver.tell(item.text)
         driver.run(item)
     return Outcome(driver.graph, tuple(driver.records))
 
@@ -99,6 +101,7 @@ class _Driver:
         self.checker = checker
         self.observe = observe
         self.judge = judge
+        self.tell: Callable[[str], None] = _silent
         self.records: list[Record] = []
         self.dump("input")
 
@@ -112,7 +115,7 @@ class _Driver:
     def guarded(self, guard: Guarded) -> None:
         """Keep what the guard settles on: the records of its steps, then its own."""
         before, start = self.graph, time.perf_counter()
-        trial, notes = Hold(guard, before, require_judge(self.judge, guard.bound), self.trial).result()
+        trial, notes = Hold(guard, before, require_judge(self.judge, guard.bound), self.trial, self.tell).result()
         seconds = time.perf_counter() - start
         for record, graph in trial.done:
             self.keep(record, graph)
@@ -196,6 +199,14 @@ class _Driver:
     def dump(self, word: str) -> None:
         if self.folder is not None:
             save_graph(self.graph, self.folder / f"{len(self.records):02d}-{word}.irc")
+
+
+def _told(progress: Callable[[str, int, int], None], done: int, total: int, text: str) -> None:
+    progress(text, done, total)
+
+
+def _silent(text: str) -> None:
+    """Nobody watches."""
 
 
 def _verify(graph: Graph, step: Step) -> None:

@@ -42,12 +42,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Hold:
-    """A guard at work on a graph: `run` runs items, `judge` scores with the guard's metric."""
+    """A guard at work on a graph: `run` runs items, `judge` scores with the guard's metric, `tell` shows progress."""
 
     guard: Guarded
     start: Graph
     judge: Judge
     run: Run
+    tell: Callable[[str], None] = lambda text: None
     tried: dict[int, Attempt] = field(default_factory=dict)
 
     def result(self) -> tuple[Trial, tuple[Note, ...]]:
@@ -68,6 +69,7 @@ class Hold:
         return self.guard.bound.holds(self.tried[count].score, self.judge.reference)
 
     def _attempt(self, spared: tuple[Layer, ...]) -> Attempt:
+        self.tell(f"{self.guard.bound}: {len(spared)} layers spared")
         trial = self._without(spared) if spared else self.run(self.start, self.guard.steps)
         return Attempt(spared, trial, self.judge.score(trial.graph))
 
@@ -77,8 +79,9 @@ class Hold:
             trial = self.run(self.start, confined(self.guard.steps, Negation(selector(spared))))
             rest = self.run(trial.graph, confined(self.guard.otherwise, selector(spared)))
         except IrcError as problem:
-            raise error("E308", f"the guard {self.guard.bound} does not hold: {shown(self.tried[0].score)}; with "
-                                f"{len(spared)} layers spared, {problem.diagnostics[0].message}",
+            reached, why = shown(self.tried[0].score), problem.diagnostics[0].message
+            raise error("E308", f"the guard {self.guard.bound} does not hold: the score is {reached}; with "
+                                f"{len(spared)} layers spared, {why}",
                         remedy="Move steps that every layer must take part in behind the guard.") from None
         return Trial(rest.graph, trial.done + rest.done)
 
@@ -137,10 +140,10 @@ class Hold:
     def _hopeless(self) -> IrcError:
         bound, reference = self.guard.bound, self.judge.reference
         first, last = self.tried[0].score, self.tried[len(self.ranked)].score
-        wanted = f"{bound.target(reference):.6g}" if bound.relative else ""
-        return error("E308", f"the guard {bound} does not hold: {shown(first)}, and {shown(last)} with all "
-                             f"{len(self.ranked)} layers spared; the network as it came in has {shown(reference)}"
-                             + (f", so {wanted} is wanted" if wanted else ""),
+        spared = f", and {shown(last)} with all {len(self.ranked)} layers spared" if self.ranked else ""
+        wanted = f", so {shown(bound.target(reference))} is wanted" if bound.relative else ""
+        return error("E308", f"the guard {bound} does not hold: the score is {shown(first)}{spared}; the network as it "
+                             f"came in has {shown(reference)}{wanted}",
                      remedy="Loosen the bound, take steps that cost less, or an else part that costs less.")
 
 

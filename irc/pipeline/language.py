@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -131,6 +132,8 @@ class _Reader:
             better = "higher" if metric.higher else "lower"
             raise self.fail("E304", comparison, f"{metric.name} is better when it is {better}",
                             f"Write {metric.name}{metric.comparison}{limit}.")
+        if not isfinite(float(limit)):
+            raise self.fail("E304", limit, f"{limit} is too large for a limit")
         return Bound(metric, float(limit), str(limit)[0] in "+-")
 
     def named(self, word: Token, chosen: Selector) -> Iterator[Item]:
