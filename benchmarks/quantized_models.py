@@ -111,13 +111,19 @@ def compared(found: Tensors, x: IntArray, theirs: Mapping[str, IntArray]) -> Cou
     (port,) = found.graph.inputs
     ours = evaluate(found.probes(local=True), {port.name: x, **theirs})
     whole = evaluate(found.probes(local=False), {port.name: x})
-    last = found.graph.outputs[0].value
     return Count(
         sum(theirs[name].size for name in found.names),
         max(int(np.abs(ours[name] - theirs[name]).max()) for name in found.names),
         tuple(d for name in found.names for d in distances(found.graph, name, ours, theirs[name])),
         sum(int(np.count_nonzero(whole[name] != theirs[name])) for name in found.names),
-        int(np.sum(whole[last].argmax(axis=-1) == theirs[last].argmax(axis=-1))))
+        agreeing(found.graph.outputs[0].value, whole, theirs))
+
+
+def agreeing(output: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> int:
+    """Items of the same class; none where the output is not one of the tensors."""
+    if output not in theirs:
+        return 0
+    return int(np.sum(ours[output].argmax(axis=-1) == theirs[output].argmax(axis=-1)))
 
 
 def distances(graph: Graph, name: str, ours: Mapping[str, Array], theirs: IntArray) -> Iterator[Fraction]:
