@@ -12,6 +12,8 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx_models import Arrays, assert_same, build, interpret, ints, one, read, sample, weights
 
+from irc.diagnostics import IrcError
+
 IMAGE = (2, 3, 5, 6)
 
 
@@ -112,3 +114,14 @@ def test_a_mel_spectrogram(tmp_path: Path) -> None:
 
 def test_determinant(tmp_path: Path) -> None:
     assert_same(one("Det", (3, 4, 4)), {"x": sample((3, 4, 4))}, tmp_path)
+
+
+@pytest.mark.parametrize("model", [
+    one("DFT", (1, 1_000_000, 1), {"length": np.array(1), "axis": np.array(1)}, opset=20),
+    one("RoiAlign", (1, 1, 4, 4), {"r": np.zeros((1, 4), np.float32), "b": ints(0)}, sampling_ratio=10**9),
+    one("Col2Im", (1, 1, 1), {"i": ints(10**6, 10**6), "b": ints(10**6, 10**6)}, opset=18),
+    one("DeformConv", (1, 1, 4, 4), weights(w=(1, 1, 2, 2), o=(1, 8, 9, 9)), opset=19),
+], ids=lambda m: m.graph.node[0].op_type)
+def test_more_than_there_can_be_is_refused(model: onnx.ModelProto, tmp_path: Path) -> None:
+    with pytest.raises(IrcError, match="E104"):
+        read(model, tmp_path)

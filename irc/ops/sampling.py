@@ -15,6 +15,7 @@ from irc.types import Array, TensorType
 
 Interpolation: TypeAlias = Literal["nearest", "linear", "cubic"]
 Outside: TypeAlias = Literal["zeros", "border", "reflection"]
+_MOST_SAMPLES = 1 << 12  # of a cell along an axis
 _KEYS = -0.75  # coefficient of the cubic convolution (Keys 1981)
 
 
@@ -144,6 +145,8 @@ class RoiAlign(Op):
         """Where the samples of each cell lie along one axis."""
         step = (end - start if self.half_pixel else np.maximum(end - start, 1.0)) / cells
         counts = np.full(start.shape, self.samples) if self.samples else np.ceil(step).astype(np.int64)
+        if counts.max(initial=1) > _MOST_SAMPLES:
+            raise OverflowError(f"a region has cells of {counts.max()} elements")
         sample = np.arange(counts.max(initial=1))
         inner = (sample + 0.5) / np.maximum(counts, 1)[..., None]  # in cells, from the start of the cell
         at = start[..., None, None] + (np.arange(cells)[:, None] + inner[..., None, :]) * step[..., None, None]

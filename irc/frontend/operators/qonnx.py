@@ -98,6 +98,8 @@ def multi_threshold(call: Call) -> str:
         raise call.refusal(f"thresholds {list(table.shape)} with out_scale {scale} are not supported")
     low = bias / scale if float(bias / scale).is_integer() else 0.0
     form = smallest_integer(int(low), int(low) + table.shape[1])
+    if form.bits > _WIDEST:
+        raise call.refusal(f"results from {low:.3g} on do not fit {_WIDEST} bits")
     steps = call.emit(Threshold(form, int(low), axis), call.operand(0), call.real(table, "thresholds"), part="q")
     if low or not bias:
         return call.emit(Dequantize(), steps, call.real(scale, "scale"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from irc.frontend.call import Call
 from irc.frontend.table import operator
-from irc.frontend.window import per_axis, window
+from irc.frontend.window import Window, per_axis, window
 from irc.ops.bits import WIDEST
 from irc.ops.contraction import Einsum
 from irc.ops.elementwise import Add, Mul
@@ -48,6 +48,7 @@ def _roi_align(call: Call, coordinates: str) -> str:
     if mode not in ("avg", "max") or coordinates not in ("half_pixel", "output_half_pixel") or samples < 0:
         raise call.refusal(f"the mode '{mode}' in coordinates '{coordinates}' is not supported")
     size = (call.attribute("output_height", 1), call.attribute("output_width", 1))
+    call.bounded(samples * max(size) * call.shape(1)[0] * max(call.shape()[2:]))
     op = RoiAlign(size, samples, call.attribute("spatial_scale", 1.0), mode == "max", coordinates == "half_pixel")
     return call.emit(op, call.operand(0), call.operand(1), call.operand(2))
 
@@ -61,6 +62,8 @@ def deform_conv(call: Call) -> str:
     if len(view.kernel) != 2 or channels % parts or weight[0] % groups:
         raise call.refusal(f"{groups} groups and {parts} groups of offsets do not fit {list(weight)}")
     result = call.shape(2)[2:]
+    if result != (windows := _windows(view, call.shape()[2:])):
+        raise call.refusal(f"offsets {list(call.shape(2))} do not fit {list(windows)} windows")
     call.bounded(taps * math.prod(result) * 2)
     images = call.emit(Reshape((batch * parts, channels // parts, *call.shape()[2:])), call.operand(0), part="images")
     seen = call.emit(GridSample(), images, _places(call, view.kernel, (batch * parts, taps, *result)), part="seen")
@@ -74,6 +77,12 @@ def deform_conv(call: Call) -> str:
     if not call.has(3):
         return out
     return call.emit(Add(), out, call.emit(Reshape((weight[0], 1, 1)), call.operand(3), part="bias"))
+
+
+def _windows(view: Window, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """How many windows there are along each axis."""
+    ends = zip(sizes, view.pads, view.pads[len(sizes) :], view.kernel, view.dilations, view.strides, strict=False)
+    return tuple((n + begin + end - d * (k - 1) - 1) // s + 1 for n, begin, end, k, d, s in ends)
 
 
 def _places(call: Call, kernel: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -105,9 +114,11 @@ def col2im(call: Call) -> str:
     padded = tuple((np.array(image) + pads.sum(axis=0)).tolist())
     call.bounded(math.prod(padded) * batch * rows / max(math.prod(block), 1))
     channels = rows // math.prod(block)
-    places = _window_places(padded, block, strides, dilations)
-    if len(block) != rank or places.size * channels != rows * count or pads.min() < 0:
+    windows = math.prod(-((n - d * (k - 1)) // -s)
+                        for n, k, s, d in zip(padded, block, strides, dilations, strict=True))
+    if windows != count or channels * math.prod(block) != rows or min(*pads.flat, *image, *block, *padded) < 0:
         raise call.refusal(f"{rows} rows of {count} windows do not fit an image {list(image)} and blocks {list(block)}")
+    places = _window_places(padded, block, strides, dilations)
     spread = call.make(np.broadcast_to(places.reshape(-1), (batch, channels, places.size)), WIDEST, "places")
     flat = call.emit(Reshape((batch, channels, places.size)), call.operand(0), part="flat")
     empty = call.real(np.zeros((batch, channels, math.prod(padded))), "zero")

@@ -42,7 +42,7 @@ def _dft(call: Call, named: int) -> str:
 def _transformed(call: Call, value: str, axis: int, length: int, inverse: bool, onesided: bool) -> str:
     """The sums over `axis` and over the parts, real and imaginary, of the last axis."""
     shape = call.type(value).shape
-    call.bounded(4 * shape[axis] * length)
+    call.bounded(4 * shape[axis] * max(length, shape[axis]))
     matrix = call.real(_matrix(shape[axis], shape[-1], length, inverse, onesided), "transform")
     axes = _AXES[: len(shape) - 1]
     result = axes.replace(axes[axis], "y") + "z"
@@ -67,6 +67,7 @@ def short_time_dft(call: Call) -> str:
     if len(shape) != 3 or not 0 < length <= shape[1] or step < 1 or (call.has(2) and call.shape(2) != (length,)):
         raise call.refusal(f"frames of {length}, one every {step}, do not fit {list(shape)} and the window")
     starts = np.arange(0, shape[1] - length + 1, step)
+    call.bounded(len(starts) * length)
     places = call.make(np.add.outer(starts, np.arange(length)), WIDEST, "places")
     frames = call.emit(Gather(1), call.operand(0), places, part="frames")
     if call.has(2):
