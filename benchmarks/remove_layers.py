@@ -50,11 +50,14 @@ TABLE = Table("remove_layers", "ResNet-56 on CIFAR-10: residual blocks removed w
 
 @dataclass(frozen=True)
 class Witness(Judge):
-    """A judge that remembers what it has seen."""
+    """A judge that remembers what it has seen, and has enough after `most` graphs."""
 
+    most: int = 0
     seen: list[tuple[Graph, float]] = field(default_factory=list)
 
     def loss(self, graph: Graph) -> float:
+        if self.most and len(self.seen) == self.most:
+            return float("inf")
         self.seen.append((graph, super().loss(graph)))
         (SCRATCH / "remove_layers").mkdir(parents=True, exist_ok=True)
         save_graph(graph, SCRATCH / "remove_layers" / f"{len(self.seen)}.irc")
@@ -96,7 +99,7 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     name, notes = graph.inputs[0].name, list[tuple[str, object, str]]()
     calibration, _ = images(options.shared, "train", 0, options.calibration)
     held, labels = images(options.shared, "train", options.calibration, options.judged)
-    judge = Witness(find_metric("accuracy"), graph, {name: held}, labels)
+    judge = Witness(find_metric("accuracy"), graph, {name: held}, labels, options.most)
     removal = RemoveLayers(0, FLOOR, options.priority, options.compensate, options.ranked)
 
     def note(key: str, value: object, node: str = "") -> None:
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=300, help="training images, without labels")
     parser.add_argument("--judged", type=int, default=400, help="other training images, with labels")
     parser.add_argument("--ranked", type=int, default=24, help="calibration images that blocks are ranked on")
+    parser.add_argument("--most", type=int, default=0, help="stop after so many blocks; 0: at the floor")
     parser.add_argument("--tested", type=int, default=1_000, help="test images of the points between first and last")
     options = parser.parse_args()
     if not (options.shared / MODEL).is_file():
