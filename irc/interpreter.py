@@ -16,6 +16,7 @@ from irc.graph import MISSING, Graph, Node
 from irc.types import Array, Float, StreamType, TensorType, Type
 
 CHUNK = 128  # samples evaluated together: enough for BLAS, little memory
+MEMORY = 1 << 28  # bytes of all values of the samples evaluated together
 
 
 def evaluate(graph: Graph, feeds: Mapping[str, Array], *, keep: bool = False, chunk: int = CHUNK) -> dict[str, Array]:
@@ -25,8 +26,16 @@ def evaluate(graph: Graph, feeds: Mapping[str, Array], *, keep: bool = False, ch
     value too when `keep` is set; arrays are [samples, *shape], float64 or int64.
     """
     count = max((len(feeds[p.name]) for p in graph.inputs), default=1)
+    chunk = samples_at_once(graph, chunk)
     parts = [_run(graph, {k: v[at : at + chunk] for k, v in feeds.items()}, keep) for at in range(0, count, chunk)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def samples_at_once(graph: Graph, wanted: int) -> int:
+    """How many samples, `wanted` at most, have all their values in MEMORY; at least one."""
+    types = [*(port.type for port in graph.inputs), *(type for node in graph.nodes for type in node.types)]
+    size = sum(t.size if isinstance(t, TensorType) else t.positions * t.elements for t in types)
+    return max(1, min(wanted, MEMORY // (8 * max(size, 1))))
 
 
 def _run(graph: Graph, feeds: Mapping[str, Array], keep: bool) -> dict[str, Array]:

@@ -17,6 +17,9 @@ class Limits:
     nodes: int = 50_000  # those of functions and loops counted as often as they are used
     depth: int = 10_000  # nodes on a path from an input to an output
     tensor: int = 1 << 27  # elements of one tensor
+    value: int = 1 << 24  # elements of one value that depends on the inputs
+    activations: int = 1 << 27  # elements of all such values
+    window: int = 1 << 26  # elements that a convolution multiplies, each copied for every window that it is in
     constants: int = 1 << 29  # bytes of all constants, computed ones included
     work: int = 1 << 36  # multiplications for one sample
     rank: int = 32  # axes of one tensor

@@ -180,6 +180,12 @@ def test_opt_writes_graph_and_constants(tmp_path: Path) -> None:
     assert load_graph(tmp_path / "out.irc").constants["f1_weight"].data.shape == (400, 120)
 
 
+def test_opt_takes_shapes_and_limits(tmp_path: Path) -> None:
+    path = save(build([helper.make_node("Relu", ["x"], ["y"])], {"x": (1, "n")}), tmp_path)
+    assert "f32[1, 7]" in irc("opt", path, "--passes", "clean", "--shape", "n=7").out
+    assert irc("opt", path, "--passes", "clean", "--shape", "n=7", "--limit", "tensor=6").err.startswith("error[E109]")
+
+
 def test_run_reads_npy_and_writes_npz(built: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((2, 4), 0.25))
     answer = irc("run", built, "--input", tmp_path / "x.npy", "-o", tmp_path / "y.npz", "--raw", "--json")

@@ -110,6 +110,31 @@ def products() -> ModelProto:
     return build([*nodes, helper.make_node("Add", ["x", "c6"], ["y"])], {"x": (1,)}, {"s": ints(4000, 4000)})
 
 
+def convolved(image: int, kernel: int) -> ModelProto:
+    return one("Conv", (1, 1, image, image), weights(w=(1, 1, kernel, kernel)))
+
+
+def outer(size: int) -> ModelProto:
+    """A sum over the products of four vectors: one number, size ** 4 steps."""
+    return build([helper.make_node("Einsum", ["x"] * 4, ["y"], equation="a,b,c,d->")], {"x": (size,)})
+
+
+def pooled(image: int, kernel: int) -> ModelProto:
+    return one("MaxPool", (1, 1, image, image), kernel_shape=[kernel] * 2)
+
+
+def recurring(time: int, hidden: int) -> ModelProto:
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=hidden)
+    return build([node], {"x": (time, 1, 4)}, weights(w=(1, 4 * hidden, 4), r=(1, 4 * hidden, hidden)))
+
+
+def grown(times: int) -> ModelProto:
+    """Many values, none of them too large."""
+    nodes = [helper.make_node("Sin", [f"v{i}"], [f"v{i + 1}"]) for i in range(times)]
+    large = helper.make_node("Expand", ["x", "s"], ["v0"])
+    return build([large, *nodes], {"x": (1, 1)}, {"s": ints(1 << 12, 1 << 12)}, outputs=[f"v{times}"])
+
+
 BOMBS: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "declared": (lambda: declared(1 << 20, 1 << 20), "E109"),
     "declared beyond 64 bits": (lambda: declared(*(1 << 62,) * 30), "E109"),
@@ -131,6 +156,12 @@ BOMBS: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "padded": (lambda: one("Pad", (1, 9), {"p": ints(1 << 40, 0, 0, 0)}), "E109"),
     "expanded": (lambda: one("Expand", (1, 9), {"s": ints(1 << 40, 9)}), "E1"),
     "resized": (lambda: one("Upsample", (1, 1, 9, 9), {"s": np.array([1, 1, 1e9, 1e9], np.float32)}, opset=9), "E1"),
+    "one large value": (lambda: one("Relu", (1, 1 << 25)), "E109"),
+    "many large values": (lambda: grown(9), "E109"),
+    "windows": (lambda: convolved(1000, 300), "E109"),
+    "windows of a pool": (lambda: pooled(2000, 900), "E109"),
+    "einsum": (lambda: outer(1000), "E109"),
+    "time steps": (lambda: recurring(100_000, 500), "E109"),
     "text": (lambda: one("MaxPool", (1, 1, 4, 4), kernel_shape=[2, 2], auto_pad="A" * 50_000_000), "E109"),
     "name": (lambda: build([helper.make_node("Relu", ["x"], ["y"], name="n" * 100_000)], {"x": (1,)}), "E109"),
     "terminal": (lambda: build([helper.make_node("Relu", ["x"], ["y"], name="\x1b[2J\n")], {"x": (1,)}), "E102"),
@@ -163,9 +194,9 @@ def test_large_but_allowed_within_bounds(make: Callable[[], ModelProto], tmp_pat
 
 
 def test_a_limit_names_the_flag_that_raises_it(tmp_path: Path) -> None:
-    (found,) = check_onnx(path := save(one("Relu", (1, 1 << 28)), tmp_path))
-    assert found.remedy == "If you trust the file: --limit tensor=268435456"
-    assert read_onnx(path, limits=limits({"tensor": 1 << 28})).outputs[0].type.shape == (1, 1 << 28)
+    (found,) = check_onnx(path := save(one("Relu", (1, 1 << 25)), tmp_path))
+    assert found.remedy == "If you trust the file: --limit value=33554432"
+    assert read_onnx(path, limits=limits({"value": 1 << 25})).outputs[0].type.shape == (1, 1 << 25)
 
 
 @pytest.mark.parametrize("given", [{"tensr": 1}, {"tensor": 0}])

@@ -44,8 +44,8 @@ def shape_option(function: F) -> F:
 def limit_option(function: F) -> F:
     """`--limit name=value`, any number of times, as a mapping."""
     return click.option("--limit", "limit", multiple=True, callback=_limits, metavar="NAME=VALUE",
-                        help="Allow the model file more: file, nodes, depth, tensor, constants, work, rank, name "
-                        "or problems, such as tensor=1e9; may be repeated.")(function)
+                        help="Allow the model file more: file, nodes, depth, tensor, value, activations, window, "
+                        "constants, work, rank, name or problems, such as tensor=1e9; may be repeated.")(function)
 
 
 def _limits(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:

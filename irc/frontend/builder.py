@@ -18,8 +18,12 @@ from irc.graph import MISSING, Constant, Graph, Node, Port
 from irc.interpreter import computed, run_node
 from irc.limits import Limits
 from irc.operation import Op
+from irc.ops.contraction import Einsum, LinearMap
 from irc.ops.linear import Conv, MatMul
+from irc.ops.pooling import AvgPool, MaxPool
 from irc.ops.quantization import Dequantize, Quantize
+from irc.ops.recurrent import Recurrent
+from irc.ops.transposed import ConvTranspose
 from irc.types import Array, Float, Format, Level, TensorType
 
 MOST_WORK = 1 << 30  # multiplications; what takes more is computed where it is used
@@ -56,9 +60,12 @@ class Builder:
         self._stored: set[str] = set()  # keys of initializers
         self._depths: dict[str, int] = {}  # nodes on the longest path to a value
         self._read, self._bytes, self._done = 0, 0, 0  # nodes read, bytes of constants, multiplications
+        self._live: set[str] = set()  # values that depend on the inputs
+        self._activations = 0  # elements of all of them
 
     def add_input(self, name: str, type: TensorType) -> None:
         self.check_type(type)
+        self._count_values((name,), (type,))
         self._inputs.append(Port(name, type))
         self.types[name] = type
         self.values[name] = name
@@ -132,10 +139,27 @@ class Builder:
         self.limits.check("depth", depth, "nodes one after the other")
         self._done += self._work(op, operands, types)
         self.limits.check("work", self._done, "multiplications")
+        self.limits.check("window", self._window(op, operands, types), "elements of all windows")
+        if not self._live.isdisjoint(operands):
+            self._count_values(names, types)
         self._depths.update(dict.fromkeys(names, depth))
         self._nodes.append(Node(names, op, operands, types, source.origin))
         self.types.update(zip(names, types, strict=True))
         return names
+
+    def _count_values(self, names: Iterable[str], types: Iterable[TensorType]) -> None:
+        """Take note of values that a run of the graph computes for every sample."""
+        self._live.update(names)
+        for type in types:
+            self.limits.check("value", type.size, "elements of one value")
+            self._activations += type.size
+        self.limits.check("activations", self._activations, "elements of all values")
+
+    def _window(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> int:
+        """Elements that a convolution copies to make one product of all its windows."""
+        if not isinstance(op, Conv):
+            return 0
+        return op.group * math.prod(types[0].shape[2:]) * math.prod(self.types[operands[1]].shape[1:])
 
     def _folds(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> bool:
         """A quantized constant stays visible as one: dequantize(constant)."""
@@ -144,11 +168,25 @@ class Builder:
                 and all(type.size <= LARGEST_FOLDED for type in types) and self._work(op, operands, types) <= MOST_WORK)
 
     def _work(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> int:
-        """Multiplications of the op: small constants can have a product that takes long."""
-        if not isinstance(op, Conv | MatMul) or not types[0].size:
-            return 0
-        inner = self.types[operands[0]].shape[-1:] if isinstance(op, MatMul) else self.types[operands[1]].shape[1:]
-        return types[0].size * math.prod(inner)
+        """Multiplications of the op, or what it visits in their place."""
+        shapes = [self.types[o].shape if o != MISSING else () for o in operands]
+        match op:
+            case MatMul():
+                return types[0].size * math.prod(shapes[0][-1:])
+            case Conv():
+                return types[0].size * math.prod(shapes[1][1:])
+            case ConvTranspose():
+                return math.prod(shapes[0]) * math.prod(shapes[1][1:])
+            case MaxPool() | AvgPool():
+                return types[0].size * math.prod(op.kernel)
+            case LinearMap():
+                return types[0].size * shapes[1][-1]
+            case Einsum():
+                return math.prod(op.sizes(shapes).values())
+            case Recurrent():
+                return shapes[0][0] * shapes[0][1] * math.prod(shapes[2])
+            case _:
+                return 0
 
     def _fold(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...],
               source: Source) -> tuple[str, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from irc.operation import ARITHMETIC, MODEL, Op, operation, same_format
 from irc.ops.bits import WIDEST
 from irc.ops.elementary import require_real
 from irc.ops.index import together
-from irc.types import Array, Float, TensorType
+from irc.types import Array, Float, Shape, TensorType
 
 
 @operation("broadcast_to", "x", levels=ARITHMETIC)
@@ -37,6 +39,11 @@ class Einsum(Op):
         """Letters of the operands, letters of the result."""
         left, _, right = self.equation.partition("->")
         return left.split(","), right
+
+    def sizes(self, shapes: Sequence[Shape]) -> dict[str, int]:
+        """The size of each letter."""
+        pairs = zip(self.terms()[0], shapes, strict=True)
+        return {letter: size for term, shape in pairs for letter, size in zip(term, shape, strict=True)}
 
     def infer(self, *inputs: TensorType) -> TensorType:
         same_format(*inputs)

@@ -9,11 +9,11 @@ import numpy as np
 
 from irc.diagnostics import error
 from irc.graph import Graph, Port
-from irc.interpreter import evaluate
+from irc.interpreter import evaluate, samples_at_once
 from irc.types import Array, Integer
 from passes.rounding.scales import snap
 
-_SAMPLES = 64  # evaluated at a time
+_SAMPLES = 64  # evaluated at a time, at most
 _BINS = 4096
 _NARROWEST = 1e-30  # a narrower range is that of a constant
 _WIDEST = float(np.finfo(np.float32).max)  # the model computes in this, the interpreter in float64
@@ -69,8 +69,9 @@ def _seen(graph: Graph, data: Mapping[str, Array], watches: Sequence[Watch]) -> 
     names = dict.fromkeys(v for w in watches for v in w.values)
     probe = replace(graph, outputs=tuple(Port(n, graph.types[n], n) for n in names))
     count = min(len(v) for v in data.values())
-    for at in range(0, count, _SAMPLES):
-        out = evaluate(probe, {k: v[at : at + _SAMPLES] for k, v in data.items()}, chunk=_SAMPLES)
+    step = samples_at_once(graph, _SAMPLES)
+    for at in range(0, count, step):
+        out = evaluate(probe, {k: v[at : at + step] for k, v in data.items()}, chunk=step)
         for i, watch in enumerate(watches):
             for value, floor in zip(watch.values, watch.floor, strict=True):
                 yield i, np.maximum(out[value], 0) if floor else out[value]
@@ -104,8 +105,10 @@ def fit_mse(seen: Histogram, form: Integer, bits: int) -> Quantizer:
     tries = [_affine(seen.low * s, seen.high * s, form, bits) for s in shrink]
     scale = np.array([t.scale for t in tries])[:, None]
     zero = np.array([t.zero for t in tries])[:, None]
-    q = np.clip(np.rint(seen.centres / scale) + zero, form.minimum, form.maximum)
-    loss = (np.square((q - zero) * scale - seen.centres) * seen.counts).sum(axis=1)
+    hit = np.flatnonzero(seen.counts)
+    centres, counts = seen.centres[hit], seen.counts[hit]
+    q = np.clip(np.rint(centres / scale) + zero, form.minimum, form.maximum)
+    loss = (np.square((q - zero) * scale - centres) * counts).sum(axis=1)
     return tries[int(np.argmin(loss))]
 
 
