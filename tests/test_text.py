@@ -199,3 +199,11 @@ def test_unwritable_place_is_e503(tmp_path: Path) -> None:
 
 def test_numpy_numbers_in_attributes_print_as_numbers() -> None:
     assert print_value((np.int64(3), np.float64(0.5), True)) == "[3, 0.5, true]"
+
+
+def test_large_constants_of_both_signs_keep_every_bit(tmp_path: Path) -> None:
+    ends = np.array([[-(1 << 40) - 1, (1 << 40) + 1] * 64])
+    kind = TensorType(Integer(True, 42), ends.shape)
+    graph = Graph("g", Level.INTEGER, (), (Port("y", kind, "w"),), {"w": Constant("w", kind, ends)}, ())
+    save_graph(graph, tmp_path / "g.irc")
+    assert load_graph(tmp_path / "g.irc") == graph

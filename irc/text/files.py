@@ -66,5 +66,5 @@ def narrowest(data: Array) -> Array:
     """Integers in the smallest NumPy dtype that holds them all; reals as they are."""
     if data.dtype.kind == "f" or not data.size:
         return data
-    ends = np.min_scalar_type(int(data.min())), np.min_scalar_type(int(data.max()))
-    return data.astype(np.promote_types(*ends))
+    low, high = int(data.min()), int(data.max())
+    return data.astype(np.min_scalar_type(high if low >= 0 else min(low, ~high)))
