@@ -1,4 +1,4 @@
-"""Random integer-level networks: convolutions of any stride and padding, requantizers, pools, dense layers."""
+"""Random integer-level networks: convolutions of any stride and padding, depthwise and residual ones, pools, dense."""
 
 from __future__ import annotations
 
@@ -95,6 +95,33 @@ def branching(seed: int) -> Graph:
     return s.graph(s.dense("f", s.value("joined", Concat(1), *parts), 5))
 
 
+def varied(seed: int) -> Graph:
+    """Two or three blocks drawn from convolution, depthwise layer, residual addition and pooling; a dense layer."""
+    rng = np.random.default_rng(seed)
+    s = Sketch(seed, tuple(int(n) for n in (rng.integers(2, 5), *rng.integers(6, 9, 2))))
+    x = "image"
+    for i, block in enumerate(rng.choice(["dense", "depthwise", "residual", "pool"], int(rng.integers(2, 4)))):
+        x = _block(s, rng, block, f"b{i}", x)
+    return s.graph(s.dense("f", x, 3))
+
+
+def _block(s: Sketch, rng: np.random.Generator, block: str, name: str, x: str) -> str:
+    channels = s.types[x].shape[1]
+    match block:
+        case "pool":
+            return s.value(name, MaxPool((2, 2), (1, int(rng.integers(1, 3))), (0,) * 4, (1, 1)), x)
+        case "depthwise":
+            deep = Conv((1, 1), (1, 0, 1, 1), (1, 1), group=channels, pad_value=int(rng.integers(0, 9)))
+            return s.requantized(f"{name}_q", s.value(name, deep, x, s.weights(f"{name}_w", S5, (channels, 1, 2, 3))))
+        case "residual":
+            weights = s.weights(f"{name}_w", S5, (channels, channels, 3, 3))
+            layer = s.requantized(f"{name}_q", s.value(name, Conv((1, 1), (1,) * 4, (1, 1)), x, weights))
+            return s.requantized(f"{name}_r", s.value(f"{name}_sum", Add(), layer, x))
+        case _:
+            weights = s.weights(f"{name}_w", S5, (int(rng.integers(2, 5)), channels, 2, 2))
+            return s.requantized(f"{name}_q", s.value(name, Conv(_pair(rng, 1, 3), _pads(rng), (1, 1)), x, weights))
+
+
 def _pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:
     a, b = rng.integers(low, high, 2).tolist()
     return a, b
@@ -110,4 +137,4 @@ def images(graph: Graph, count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).integers(0, 256, (count, *shape))
 
 
-__all__ = ["Sketch", "branching", "convolutional", "images"]
+__all__ = ["Sketch", "branching", "convolutional", "images", "varied"]

@@ -9,11 +9,22 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from integer_networks import images, varied
 from model_strategies import models, networks
 from onnx_models import interpret, read, runtime, sample, save
 
+from backends.hls import HLS
+from backends.sim import SIM
+from backends.verilog import VERILOG
+from irc.backend import Backend
 from irc.compiler import Request, compile_model
+from irc.interpreter import evaluate
+from irc.pipeline.step import Context
+from irc.samples import arrange
 from irc.verify import verify
+from passes.hardware.parallelize import Parallelize
+from passes.hardware.size_fifos import SizeFifos
+from passes.lower.dataflow import LowerDataflow
 
 
 def disagreement(model: onnx.ModelProto, folder: pytest.TempPathFactory) -> float:
@@ -69,3 +80,28 @@ def test_random_network_is_equal_in_simulator_and_c(tmp_path_factory: pytest.Tem
 @given(networks())
 def test_random_network_is_equal_in_verilog(tmp_path_factory: pytest.TempPathFactory, model: onnx.ModelProto) -> None:
     compiled(model, tmp_path_factory.mktemp("network"), "verilog")
+
+
+def assert_target_equal(target: Backend, number: int, folder: Path) -> None:
+    """A random integer network, folded at random, gives the interpreter's integers."""
+    integers, folding = varied(number), Parallelize(multipliers=(4, 16, 200)[number % 3])
+    graph = SizeFifos().run(folding.run(LowerDataflow().run(integers, Context()), Context()), Context())
+    data = images(integers, 3, number)
+    (folder / "design").mkdir()
+    for name, content in target.emit(graph).items():
+        (folder / "design" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    run = target.run(folder / "design", graph, {"image": arrange(graph.inputs[0], data)}, scratch=folder / "scratch")
+    want = evaluate(integers, {"image": data})["logits"]
+    assert np.array_equal(run.outputs["logits"].reshape(3, -1), want.reshape(3, -1))
+
+
+@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("target", [SIM, HLS], ids=lambda target: target.name)
+def test_random_integer_network(target: Backend, number: int, tmp_path: Path) -> None:
+    assert_target_equal(target, number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(100, 106))
+def test_random_integer_network_in_verilog(number: int, tmp_path: Path) -> None:
+    assert_target_equal(VERILOG, number, tmp_path)
