@@ -80,7 +80,8 @@ def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend],
     data = made_up(graph)
     judge = Criterion(metric="cosine").judge(graph, data) if data is not None else None
     try:
-        outcome = run_pipeline(graph, steps, calibration=data, observe=stages.observe, check=False, judge=judge)
+        outcome = run_pipeline(graph, steps, calibration=data, observe=stages.observe, check=False, judge=judge,
+                               trial=True)
     except IrcError as problem:
         return [(found, [backend.name for backend in backends]) for found in problem.diagnostics]
     return [(found, [backend.name]) for backend in backends for found in backend.refused(outcome.graph)]

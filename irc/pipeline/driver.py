@@ -53,6 +53,7 @@ def run_pipeline(
     seed: int = 0,
     check: bool = True,
     judge: Judge | None = None,
+    trial: bool = False,
 ) -> Outcome:
     """Run steps and guards on `graph`.
 
@@ -60,10 +61,12 @@ def run_pipeline(
     `progress(text, done, total)` is called before each step, `observe(record, graph)` after each pass. Raises E305
     when a pass breaks its contract, E306 when a step cannot run at the level of the graph, E308 when a guard does not
     hold, E401 when the data do not fit, E402 when a guard has nothing to judge by.
+    A `trial` finds what is refused, in little time.
     """
     for bound in bounds_of(steps):
         require_judge(judge, bound)
     driver = _Driver(graph, calibration, dump, seed, Checker(calibration, seed) if check else None, observe, judge)
+    driver.quick = trial
     for done, item in enumerate(steps):
         if progress is not None:
             driver.tell = partial(_told, progress, done, len(steps))
@@ -101,6 +104,7 @@ class _Driver:
         self.checker = checker
         self.observe = observe
         self.judge = judge
+        self.quick = False
         self.tell: Callable[[str], None] = _silent
         self.records: list[Record] = []
         self.dump("input")
@@ -128,6 +132,7 @@ class _Driver:
         done = list[tuple[Record, Graph]]()
         aside = _Driver(graph, self.calibration, None, self.seed, self.checker, lambda *news: done.append(news),
                         self.judge)
+        aside.quick = self.quick
         for item in items:
             aside.run(item)
         return Trial(aside.graph, tuple(done))
@@ -194,7 +199,7 @@ class _Driver:
             notes.append(Note(key, value, node))
 
         data = bind(self.graph, self.calibration) if self.calibration is not None else None
-        return Context(data, selected, note, self.seed, self.judge)
+        return Context(data, selected, note, self.seed, self.judge, self.quick)
 
     def dump(self, word: str) -> None:
         if self.folder is not None:

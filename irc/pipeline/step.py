@@ -63,7 +63,8 @@ class Context:
     `calibration` maps input ports to arrays [samples, *shape] (None when the user gave none). `selected` tells whether
     the user's selector (`@ op(Conv) & !name("head*")`) takes a node; without selector it takes all. `note` records a
     fact about what was done (shown by `irc explain`): note("sparsity", 0.9, node="conv1"). `judge` scores graphs on
-    the user's data (None when there are none).
+    the user's data (None when there are none). `trial` says that only refusals are of interest: choices that take long
+    may be made without care.
     """
 
     calibration: Mapping[str, Array] | None = None
@@ -71,6 +72,7 @@ class Context:
     note: Callable[..., None] = lambda key, value, node="": None
     seed: int = 0
     judge: Judge | None = None
+    trial: bool = False
 
     def calibration_for(self, what: str) -> Mapping[str, Array]:
         """The calibration data, or E402 naming `what` needs them."""

@@ -55,6 +55,8 @@ from passes.rounding.alphabet import Alphabet, alphabet
 from passes.rounding.fit import Letters, Rounding
 from passes.rounding.scales import Grid
 
+_ASSUMED = Histogram(-1.0, 1.0, np.ones(2, np.int64))  # where only refusals are of interest
+
 
 @dataclass(frozen=True, slots=True)
 class Quantize(Pass):
@@ -103,7 +105,7 @@ class Quantize(Pass):
         if self.rounding == "gptq" or self.bias_correction:
             rounder.reconstruct("quantize", compensate=self.rounding == "gptq")
         else:
-            rounder.round(search=self.weight_scale == "mse")
+            rounder.round(search=self.weight_scale == "mse" and not context.trial)
         rewrite = WeightRewrite(middle, steps, rounder.weights, rounder.shifts)
         for layer in layers(middle):
             if context.selected(layer.node):
@@ -147,7 +149,8 @@ class Quantize(Pass):
     ) -> list[Quantizer]:
         if not components:
             return []
-        seen = observe(graph, context.calibration_for("quantize"), [Watch(c.entries, c.floor) for c in components])
+        data, watches = context.calibration_for("quantize"), [Watch(c.entries, c.floor) for c in components]
+        seen = [_ASSUMED] * len(watches) if context.trial else observe(graph, data, watches)
         forms = [Integer(True, max(16, form.bits)) if c.compared else form for c in components]
         beside = beside_shifts(graph)
         bits = [1 if c.members & beside else self._bits() for c in components]
