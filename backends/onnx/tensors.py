@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from irc.graph import Constant
@@ -39,6 +40,9 @@ def constant_type(constant: Constant) -> int:
 
 
 def stored(name: str, data: Array, kind: int) -> TensorProto:
+    """A tensor of one of ONNX's types; 4-bit numbers two a byte, the first in the lower half."""
     if kind in (TensorProto.INT4, TensorProto.UINT4):
-        return helper.make_tensor(name, kind, data.shape, data.reshape(-1).tolist())
+        halves = np.resize(data.astype(np.uint8) & 15, (data.size + 1) // 2 * 2).reshape(-1, 2)
+        packed = (halves[:, 0] | halves[:, 1] << 4).astype(np.uint8)
+        return helper.make_tensor(name, kind, data.shape, packed.tobytes(), raw=True)
     return numpy_helper.from_array(data.astype(helper.tensor_dtype_to_np_dtype(kind)), name)
