@@ -21,7 +21,7 @@ class Limits:
     activations: int = 1 << 27  # elements of all such values
     window: int = 1 << 26  # elements that a convolution multiplies, each copied for every window that it is in
     constants: int = 1 << 29  # bytes of all constants, computed ones included
-    work: int = 1 << 36  # multiplications for one sample
+    work: int = 1 << 35  # multiplications for one sample
     rank: int = 32  # axes of one tensor
     name: int = 2_000  # characters of a name or a text attribute
     problems: int = 100  # reported at once
