@@ -35,7 +35,13 @@ class Part:
 
     def masked(self, kept: Array) -> Constant:
         """The constant with zeros where the matrix `kept` is not set; itself when that changes nothing."""
-        data = np.where(restored(kept, self.constant.data.shape, self.axis), self.constant.data, 0)
+        return self._with(np.where(restored(kept, self.constant.data.shape, self.axis), self.constant.data, 0))
+
+    def changed(self, matrix: Array) -> Constant:
+        """The constant with other weights."""
+        return self._with(restored(matrix, self.constant.data.shape, self.axis))
+
+    def _with(self, data: Array) -> Constant:
         found = replace(self.constant, data=data)
         return self.constant if found == self.constant else found
 

@@ -5,26 +5,27 @@ square of its input (Sun et al. 2024, "A Simple and Effective Pruning Approach f
 `second_order`, the output error without it when all others make good for it (Hassibi & Stork 1993, the optimal brain
 surgeon). The last two walk through the network layer by layer, on calibration data as the pruned layers before hand
 them on, and correct biases; `second_order` also solves for the weights that stay. An entry of a table is worth more the
-more often it is read.
+more often it is read (`tables.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from irc.graph import Graph
+from irc.graph import Constant, Graph
 from irc.types import Array
 from passes.prune.granularity import Granularity
-from passes.prune.parts import Part, readings
+from passes.prune.parts import Part
+from passes.prune.tables import Table, read_tables
 from passes.reconstruction.apply import with_refits
 from passes.reconstruction.compensate import aligned, damped
 from passes.reconstruction.sparse import Keep, sparse
 from passes.reconstruction.statistics import Statistics
-from passes.reconstruction.walk import Visit, reconstruct
+from passes.reconstruction.walk import Refit, Visit, reconstruct
 
 CALIBRATED = ("activation", "second_order")
 _DAMPING = 0.01
@@ -55,35 +56,22 @@ class Pruner:
 
     def pruned(self, removed: Removed) -> Graph:
         """The network without so many units of each constant."""
-        direct = self.tables if self.criterion in CALIBRATED else self.parts
-        made = {p.name: p.masked(self.granularity.keeper(self._worth[p.name], removed[p.name])(self._worth[p.name]))
-                for p in direct}
-        graph = self.graph.map_constants(lambda c: made.get(c.name, c))
-        if self.criterion not in CALIBRATED:
+        calibrated = self.criterion in CALIBRATED
+        made = [self._without(t, removed) for t in self._read] if calibrated else [
+            p.masked(self._keep(p.name, self._sizes[p.name], removed)(self._sizes[p.name])) for p in self.parts]
+        by_name = {constant.name: constant for constant in made}
+        graph = self.graph.map_constants(lambda c: by_name.get(c.name, c))
+        if not calibrated:
             return graph
-        nodes = {p.node.name for p in self.layers}
-        refits = reconstruct(self.graph, graph, self.feeds, lambda visit: self._chosen(visit, removed),
-                             lambda node: node.name in nodes)
-        return with_refits(graph, refits)
-
-    @cached_property
-    def _worth(self) -> dict[str, Array]:
-        """What each weight is worth without looking at inputs; of a table, by how often its entries are read."""
-        power = 1 if self.criterion in ("magnitude", "l1") else 2
-        found = {p.name: np.abs(p.matrix) ** power for p in self.parts}
-        if self.criterion in CALIBRATED:
-            for part, counts in zip(self.tables, readings(self.graph, list(self.tables), self.feeds), strict=True):
-                found[part.name] *= 1 + counts[:, None]  # those that were never read by their size
-        return found
+        return with_refits(graph, self._walk(graph, lambda visit: self._chosen(visit, removed)))
 
     @cached_property
     def relative(self) -> dict[str, Array]:
         """What each weight is worth beside those of other constants: for calibrated criteria the error that it makes,
         relative to the variance of what its layer computes."""
         if self.criterion not in CALIBRATED:
-            return self._worth
-        found = {p.name: self._worth[p.name] / max(float(self._worth[p.name].sum()), 1e-30) for p in self.tables}
-        nodes = {p.node.name for p in self.layers}
+            return self._sizes
+        found = {t.part.name: t.worth(self.criterion) / t.energy for t in self._read}
 
         def observed(visit: Visit) -> Array:
             energy = max(float(visit.statistics.error(visit.target).sum()), 1e-30)
@@ -91,8 +79,33 @@ class Pruner:
             found.update(zip(visit.product.weights, _split(worth, visit), strict=True))
             return visit.target
 
-        reconstruct(self.graph, self.graph, self.feeds, observed, lambda node: node.name in nodes)
+        self._walk(self.graph, observed)
         return found
+
+    @cached_property
+    def _sizes(self) -> dict[str, Array]:
+        """What each weight is worth by itself."""
+        power = 2 if self.criterion == "l2" else 1
+        return {p.name: np.abs(p.matrix) ** power for p in self.parts}
+
+    @cached_property
+    def _read(self) -> list[Table]:
+        return read_tables(self.graph, self.tables, self.criterion, self.feeds) if self.tables else []
+
+    def _walk(self, compressed: Graph, choose: Callable[[Visit], Array]) -> list[Refit]:
+        nodes = {p.node.name for p in self.layers}
+        return reconstruct(self.graph, compressed, self.feeds, choose, lambda node: node.name in nodes)
+
+    def _keep(self, name: str, worth: Array, removed: Removed) -> Keep:
+        return self.granularity.keeper(worth, removed[name])
+
+    def _without(self, table: Table, removed: Removed) -> Constant:
+        """A table without so many units."""
+        if not self.granularity.fixed and not removed[table.part.name]:
+            return table.part.constant
+        worth = table.worth(self.criterion)
+        keep = self._keep(table.part.name, worth, removed)
+        return table.part.masked(keep(worth)) if self.criterion == "activation" else table.solved(keep)
 
     def _chosen(self, visit: Visit, removed: Removed) -> Array:
         """New weights of one layer."""
@@ -100,8 +113,7 @@ class Pruner:
         if not self.granularity.fixed and not any(removed[name] for name in names):
             return matrix
         worth = worth_of(self.criterion, matrix, statistics)
-        keeps = [self.granularity.keeper(part, removed[name])
-                 for name, part in zip(names, _split(worth, visit), strict=True)]
+        keeps = [self._keep(*part, removed) for part in zip(names, _split(worth, visit), strict=True)]
         keep = _side_by_side(keeps, visit)
         if self.criterion == "activation":
             return np.where(keep(worth), matrix, 0)
