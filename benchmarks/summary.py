@@ -13,17 +13,20 @@ import ecp5
 import equality
 import fuzz
 import integer_speed
+import models
 import quantized_models
 import random_models
 import remove_layers
 import reproducibility
+import round_trip
 import simulator_speed
 from report import Table
 
 README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
-                                      reproducibility, quantized_models, random_models, remove_layers, fuzz)]
+                                      reproducibility, models, quantized_models, round_trip, random_models,
+                                      remove_layers, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:
