@@ -27,6 +27,7 @@ from workloads import arguments
 from irc.frontend import read_onnx
 from irc.graph import Graph, Node, Port
 from irc.interpreter import evaluate
+from irc.ops.elementwise import Clip
 from irc.ops.quantization import Requantize
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import parse_pipeline
@@ -68,7 +69,7 @@ class Tensors:
         return replace(self.graph, nodes=nodes, inputs=(*self.graph.inputs, *given), outputs=(*shown, *before))
 
     def _operands(self) -> Iterator[tuple[str, str]]:
-        return ((name, self.graph.producers[name].operands[0]) for name in self.names)
+        return ((name, rounding(self.graph, name).operands[0]) for name in self.names)
 
 
 def quantizers(model: ModelProto) -> list[NodeProto]:
@@ -78,8 +79,21 @@ def quantizers(model: ModelProto) -> list[NodeProto]:
 
 def tensors(model: ModelProto, graph: Graph) -> Tensors:
     """The quantized tensors that are requantizations in irc's integer graph."""
-    made = {node.origin.removeprefix("onnx:"): node.name for node in graph.nodes if isinstance(node.op, Requantize)}
+    made = {node.origin.removeprefix("onnx:"): clipped(graph, node) for node in graph.nodes
+            if isinstance(node.op, Requantize)}
     return Tensors({made[n.name]: n.output[0] for n in quantizers(model) if n.name in made}, graph)
+
+
+def clipped(graph: Graph, node: Node) -> str:
+    """The result of a requantization, behind the rectifier that ONNX has in front of it."""
+    users = graph.users[node.name]
+    return users[0].name if len(users) == 1 and isinstance(users[0].op, Clip) else node.name
+
+
+def rounding(graph: Graph, name: str) -> Node:
+    """The requantization that makes a tensor."""
+    node = graph.producers[name]
+    return graph.producers[node.operands[0]] if isinstance(node.op, Clip) else node
 
 
 def unsigned(model: ModelProto) -> ModelProto:
@@ -128,7 +142,7 @@ def agreeing(output: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]
 
 def distances(graph: Graph, name: str, ours: Mapping[str, Array], theirs: IntArray) -> Iterator[Fraction]:
     """How far from a tie the exact number is, for each integer that differs."""
-    node = graph.producers[name]
+    node = rounding(graph, name)
     for place in np.argwhere(ours[name] != theirs):
         exact = int(ours[f"{name}_before"][tuple(place)]) * ratio(graph, node, place)
         yield abs(exact % 1 - Fraction(1, 2))
