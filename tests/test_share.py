@@ -23,6 +23,9 @@ from irc.pipeline.step import Context
 from irc.samples import load_fitting
 from irc.types import Array, Integer
 from passes.prune.prune import Prune
+from passes.quantize.codebooks import with_integer_codebooks
+from passes.rounding.alphabet import alphabet
+from passes.rounding.scales import Grid, best_scale
 from passes.share.codebooks import METHODS, cws, drawn, ecsq, pws, uq
 from passes.share.share import Share
 from passes.simplify.fold import Fold
@@ -155,7 +158,7 @@ def test_a_layer_of_few_values_keeps_them() -> None:
 
 
 def test_more_values_than_there_are_is_an_error() -> None:
-    with pytest.raises(IrcError, match="E304.*no selected layer has more than 108 distinct weights"):
+    with pytest.raises(IrcError, match=r"E304.*no selected layer has more than 108 distinct weights"):
         Share(values=200).run(networks.small_cnn(), Context())
 
 
@@ -195,8 +198,11 @@ def test_fold_leaves_codebooks_alone() -> None:
 def lenet(request: pytest.FixtureRequest) -> Graph:
     graph = read_onnx(DATA / "mnist_lenet.onnx")
     data = load_fitting(DATA / "mnist_calibration.npz", graph)
-    passes = f"fold, {request.param}, quantize{{weights=s8 activations=u8}}, clean"
-    return run_pipeline(graph, parse_pipeline(passes), calibration=data).graph
+    shared = run_pipeline(graph, parse_pipeline(f"fold, {request.param}"), calibration=data).graph
+    letters = alphabet(Integer(True, 8))
+    whole = with_integer_codebooks(shared, letters, lambda r: best_scale(r, letters, Grid(5)), lambda node: True)
+    passes = "quantize{weights=s8 activations=u8}, clean"
+    return run_pipeline(whole, parse_pipeline(passes), calibration=data).graph
 
 
 def images() -> Array:

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from irc.graph import Edit, Graph
-from irc.ops.elementwise import Add
+from irc.ops.elementwise import Add, Relu
 from irc.ops.quantization import Bipolar
 from irc.pipeline.step import Context
 from irc.types import Float, TensorType
@@ -52,7 +52,10 @@ def two_values(seen: Histogram) -> tuple[float, float]:
 def _sign(edit: Edit, graph: Graph, value: str, level: tuple[float, float], grid: Grid) -> str:
     """The sign of what a value is above its middle, times the half distance."""
     kind, (middle, step) = graph.tensor(value), level
-    origin = graph.producers[value].origin if value in graph.producers else ""
+    maker = graph.producers.get(value)
+    origin = maker.origin if maker else ""
+    if maker and isinstance(maker.op, Relu) and middle > 0:
+        value = maker.operands[0]  # relu moves nothing across a positive middle
     threshold = edit.constant(f"{value}_threshold", TensorType(Float(32), ()), -middle)
     centred = edit.node(f"{value}_centred", Add(), (value, threshold), (kind, TensorType(Float(32), ())), origin)
     sign = edit.node(f"{value}_sign", Bipolar(), (centred.name,), (kind,), origin)

@@ -8,9 +8,11 @@ one scale an output channel. Before::
 
 and after `binarize`::
 
-    const w_q: s2[4, 2] = [[1, -1], [-1, 1], [1, 1], [1, -1]]
+    const w_codebook: s2[2] = [-1, 1]
+    const w_index: u1[4, 2] = [[1, 0], [0, 1], [1, 1], [1, 0]]
     const w_scale: f32[2] = [0.6, 0.4]
-    w_dq: f32[4, 2] = dequantize(w_q, w_scale, axis=1)
+    w_shared: s2[4, 2] = gather(w_codebook, w_index)
+    w_dq: f32[4, 2] = dequantize(w_shared, w_scale, axis=1)
     y: f32[1, 2] = matmul(x, w_dq)
 
 With `rounding=gptq` signs and scales are chosen together so that the layer's output on the calibration data stays, and

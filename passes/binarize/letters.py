@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from irc.graph import Graph
+from irc.graph import Edit, Graph
 from irc.pipeline.step import Context
 from irc.types import Array, IntArray, TensorType
 from passes.layers import per_channel, restored
@@ -19,7 +19,7 @@ from passes.reconstruction.walk import Visit, reconstruct
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.fit import Letters, Rounding
 from passes.rounding.scales import Grid
-from passes.stored import enter_dequantized
+from passes.stored import enter_codebook, enter_dequantized, enter_lookup
 
 Rule: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The letters [rows, elements] of weights, and one scale a row."""
@@ -91,10 +91,18 @@ class Coder:
         """The graph with letters and scales in place of the weights."""
         edit = graph.edit()
         for name, part in coded.items():
-            kind = TensorType(self.letters.form, part.letters.shape)
-            whole = edit.constant(f"{name}_q", kind, part.letters)
-            edit.redirect(name, enter_dequantized(edit, name, (whole, kind), part.scale, part.axis).name)
+            whole = self._letters(edit, name, part.letters)
+            edit.redirect(name, enter_dequantized(edit, name, whole, part.scale, part.axis).name)
         return edit.finish()
+
+    def _letters(self, edit: Edit, name: str, letters: IntArray) -> tuple[str, TensorType]:
+        """The letters as a constant. Two letters are looked up, because no format of one bit holds -1 and 1."""
+        kind = TensorType(self.letters.form, letters.shape)
+        if self.letters.levels is None:
+            return edit.constant(f"{name}_q", kind, letters), kind
+        table = enter_codebook(edit, name, self.letters.levels, kind.format)
+        values = TensorType(kind.format, self.letters.levels.shape)
+        return enter_lookup(edit, name, (table, values), np.searchsorted(self.letters.levels, letters)).name, kind
 
 
 def _chosen(graph: Graph, context: Context) -> Iterator[Product]:

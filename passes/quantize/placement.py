@@ -15,7 +15,7 @@ from itertools import pairwise
 from irc.graph import Graph, Node
 from irc.ops.elementwise import Add, Clip, Relu
 from irc.ops.pooling import ArgMax, MaxPool, ReduceMax
-from irc.ops.quantization import Dequantize
+from irc.ops.quantization import Bipolar, Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 from irc.types import Float
@@ -104,8 +104,8 @@ class Placement:
         return both or isinstance(node.op, Concat)
 
     def demands(self, node: Node) -> bool:
-        """Whether the node wants quantized operands."""
-        return self.selected(node) and not isinstance(node.op, _MOVING | QuantizeOp)
+        """Whether the node wants quantized operands. A sign is a quantizer itself, also of accumulators."""
+        return self.selected(node) and not isinstance(node.op, _MOVING | QuantizeOp | Bipolar)
 
     def _linked(self, node: Node) -> list[str]:
         """The open values that the node ties together."""
