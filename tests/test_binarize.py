@@ -121,7 +121,7 @@ def test_binary_activations_have_two_values_and_means_stay() -> None:
 @pytest.mark.parametrize("passes", ["binarize{rounding=gptq}", "ternarize{activations=true}", "binarize{scale=row}",
                                     "ternarize{threshold=max}", "binarize{activations=true}"])
 def test_bad_options_and_missing_data_are_coded_errors(passes: str) -> None:
-    with pytest.raises(IrcError, match="E30[34]|E402"):
+    with pytest.raises(IrcError, match=r"E30[34]|E402"):
         for step in parse_pipeline(passes):
             step.pass_.run(networks.small_cnn(), Context())
 
