@@ -35,7 +35,7 @@ class Scale:
         rough = (self.high - self.low) / most
         power = 10.0 ** np.floor(np.log10(rough))
         step = power * min(n for n in (1, 2, 5, 10) if n * power >= rough)
-        return [float(t) for t in np.arange(np.ceil(self.low / step), np.floor(self.high / step) + 1) * step]
+        return [float(t) + 0.0 for t in np.arange(np.ceil(self.low / step), np.floor(self.high / step) + 1) * step]
 
 
 def scale(values: Sequence[float], start: int, end: int) -> Scale:
