@@ -74,7 +74,8 @@ class Rounder:
         def choose(visit: Visit) -> Array:
             return self._chosen(visit, compensate)
 
-        refits = reconstruct(self.original, self.graph, self.context.calibration_for(what), choose, self._planned)
+        refits = reconstruct(self.original, self.graph, self.context.calibration_for(what), choose, self._planned,
+                              shortcuts=True)
         self.shifts = {refit.product.node.name: refit.shift for refit in refits}
 
     def _planned(self, node: Node) -> bool:
@@ -84,7 +85,8 @@ class Rounder:
         product, plan = visit.product, self.plans[visit.product.weights[0]]
         rounding = Rounding(plan.alphabet, plan.grid, product.widths, plan.shared)
         if compensate:
-            wanted = aligned(visit.target, visit.matrix, visit.statistics)
+            drift = visit.drift.cross if visit.drift else 0.0
+            wanted = aligned(visit.target, visit.matrix, visit.statistics, drift=drift)
             found = rounding.fit(wanted, visit.statistics.gram)
         else:
             found = rounding.start(visit.matrix)

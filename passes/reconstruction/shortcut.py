@@ -14,6 +14,7 @@ import numpy as np
 
 from irc.graph import Graph
 from irc.ops.elementwise import Add
+from irc.ops.quantization import Dequantize, Quantize
 from irc.types import Array
 from passes.layers import layers
 
@@ -27,16 +28,46 @@ class Drift:
     mean: Array
 
 
-def addends(graph: Graph) -> dict[str, str]:
-    """For each layer whose only reader adds a value to its result: the node of the layer -> that value."""
+@dataclass(frozen=True, slots=True)
+class Addend:
+    """What is added to a layer's result: the value, and its name in a network whose activations are not quantized."""
+
+    value: str
+    real: str
+
+
+def addends(graph: Graph) -> dict[str, Addend]:
+    """For each layer whose only reader adds a value to its result: the node of the layer -> that value.
+
+    A quantizer on the way is looked through."""
     found = {}
     for layer in layers(graph):
-        readers = graph.users[layer.result]
-        if len(readers) == 1 and isinstance(readers[0].op, Add) and not graph.is_output(layer.result):
-            others = [o for o in readers[0].operands if o != layer.result]
-            if others and graph.types[others[0]] == graph.types[layer.result] and others[0] not in graph.constants:
-                found[layer.node.name] = others[0]
+        result = _quantized(graph, layer.result)
+        readers = graph.users[result]
+        if len(readers) == 1 and isinstance(readers[0].op, Add) and not graph.is_output(result):
+            others = [o for o in readers[0].operands if o != result]
+            if others and graph.types[others[0]] == graph.types[result] and others[0] not in graph.constants:
+                found[layer.node.name] = Addend(others[0], _real(graph, others[0]))
     return found
+
+
+def _quantized(graph: Graph, value: str) -> str:
+    """The dequantized form of a value that only a quantizer reads; else the value."""
+    readers = graph.users[value]
+    if len(readers) != 1 or not isinstance(readers[0].op, Quantize):
+        return value
+    behind = graph.users[readers[0].name]
+    return behind[0].name if len(behind) == 1 and isinstance(behind[0].op, Dequantize) else value
+
+
+def _real(graph: Graph, value: str) -> str:
+    """The value in front of a quantizer and its dequantize; else the value."""
+    for op in (Dequantize, Quantize):
+        maker = graph.producers.get(value)
+        if maker is None or not isinstance(maker.op, op):
+            break
+        value = maker.operands[0]
+    return value
 
 
 def drift_moments(pairs: Iterable[tuple[Array, Array]]) -> Drift:

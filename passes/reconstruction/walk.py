@@ -19,7 +19,7 @@ from irc.interpreter import computed, run_node
 from irc.samples import sample_count
 from irc.types import Array
 from passes.reconstruction.products import Product, products
-from passes.reconstruction.shortcut import Drift, addends, drift_moments
+from passes.reconstruction.shortcut import Addend, Drift, addends, drift_moments
 from passes.reconstruction.statistics import Statistics, moments
 
 _CHUNK = 32  # samples evaluated together
@@ -72,7 +72,7 @@ def reconstruct(original: Graph, compressed: Graph, feeds: Mapping[str, Array], 
         before.advance(name)
         after.advance(name)
         for _ in range(product.visits):
-            drift = _drift(product, others.get(name, MISSING), before, after)
+            drift = _drift(product, others.get(name), before, after)
             refit = _refit(known[name], product, before, after, drift, choose)
             after.adopt(refit)
         found.append(refit)
@@ -80,12 +80,12 @@ def reconstruct(original: Graph, compressed: Graph, feeds: Mapping[str, Array], 
     return found
 
 
-def _drift(product: Product, other: str, before: _Network, after: _Network) -> Drift | None:
+def _drift(product: Product, other: Addend | None, before: _Network, after: _Network) -> Drift | None:
     """How far the value that is added to a layer's result is from the original's; None where it is not known yet."""
-    if other not in before.values or other not in after.values:
+    if other is None or other.real not in before.values or other.value not in after.values:
         return None
-    lacks = (product.by_row(a[other] - b[other]) for a, b in zip(before.split([other]), after.split([other]),
-                                                                  strict=True))
+    pairs = zip(before.split([other.real]), after.split([other.value]), strict=True)
+    lacks = (product.by_row(a[other.real] - b[other.value]) for a, b in pairs)
     return drift_moments(zip(lacks, after.inputs(product), strict=True))
 
 
