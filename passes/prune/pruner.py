@@ -94,7 +94,8 @@ class Pruner:
 
     def _walk(self, compressed: Graph, choose: Callable[[Visit], Array]) -> list[Refit]:
         nodes = {p.node.name for p in self.layers}
-        return reconstruct(self.graph, compressed, self.feeds, choose, lambda node: node.name in nodes)
+        return reconstruct(self.graph, compressed, self.feeds, choose, lambda node: node.name in nodes,
+                           shortcuts=self.criterion == "second_order")
 
     def _keep(self, name: str, worth: Array, removed: Removed) -> Keep:
         return self.granularity.keeper(worth, removed[name])
@@ -112,12 +113,14 @@ class Pruner:
         names, matrix, statistics = visit.product.weights, visit.matrix, visit.statistics
         if not self.granularity.fixed and not any(removed[name] for name in names):
             return matrix
-        worth = worth_of(self.criterion, matrix, statistics)
+        worth = worth_of(self.criterion, visit.target, statistics)
         keeps = [self._keep(*part, removed) for part in zip(names, _split(worth, visit), strict=True)]
         keep = _side_by_side(keeps, visit)
         if self.criterion == "activation":
             return np.where(keep(worth), matrix, 0)
-        return sparse(aligned(visit.target, matrix, statistics, _DAMPING), statistics.gram, keep, _DAMPING)
+        drift = visit.drift.cross if visit.drift else 0.0
+        wanted = aligned(visit.target, matrix, statistics, _DAMPING, drift)
+        return sparse(wanted, statistics.gram, keep, _DAMPING)
 
 
 def worth_of(criterion: str, matrix: Array, statistics: Statistics) -> Array:
@@ -132,7 +135,7 @@ def worth_of(criterion: str, matrix: Array, statistics: Statistics) -> Array:
 def _split(matrix: Array, visit: Visit) -> list[Array]:
     """A layer's [groups, rows, columns] as one matrix [rows, columns] for each weight constant."""
     flat = matrix.reshape(-1, matrix.shape[-1])
-    return np.split(flat, np.cumsum([shape[-1] for shape in visit.product.shapes])[:-1], axis=1)
+    return np.split(flat, np.cumsum(visit.product.widths)[:-1], axis=1)
 
 
 def _side_by_side(keeps: Sequence[Keep], visit: Visit) -> Keep:

@@ -16,7 +16,7 @@ import numpy as np
 from irc.diagnostics import error
 from irc.types import Array
 
-_HOT, _COLD = 0.02, 0.0005  # temperatures, in units of the network's density
+_COOLING = 0.02  # the last temperature, relative to the first: that of a step of an average part
 _FINEST = 1 / 16  # of the step
 
 
@@ -68,5 +68,5 @@ class Search:
         """Whether a move that removes so much more is taken, if the loss allows."""
         if gain > 0:
             return True
-        temperature = _HOT * (_COLD / _HOT) ** progress
+        temperature = self.step * float(self.shares.mean()) * _COOLING**progress
         return self.annealed and gain < 0 and bool(rng.random() < np.exp(gain / temperature))
