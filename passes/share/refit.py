@@ -8,6 +8,7 @@ with their matrix is one matrix product, however many values there are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from passes.stored import float32
 _TURNS = 4
 _SWEEPS = 2  # over all weights in each turn
 _STEPS = 16  # of conjugate gradients
+_WORK = 2e11  # multiply-accumulates that either half of the refinement may cost
 _DAMPING = 1e-4
 
 
@@ -40,23 +42,26 @@ class Chooser:
         """The weights whose output is nearest to that of the wanted ones."""
         hessian, chooser = damped(gram, _DAMPING), self
         found = compensated(wanted, gram, self.nearest)
-        for _ in range(_TURNS):
+        for _ in range(int(min(_TURNS, _WORK // (_SWEEPS * wanted.size * wanted.shape[2] + 1)))):
             if not self.fixed:
                 chooser, found = chooser.refitted(wanted, found, hessian)
             found = descended(wanted, found, hessian, chooser.nearest, _SWEEPS)
         return found
 
     def refitted(self, wanted: Array, found: Array, hessian: Array) -> tuple[Chooser, Array]:
-        """The best values for the weights that share each of them, and these weights."""
-        index = np.searchsorted(self.codebook.values, found)[self.kept]
-        values = float32(_least_squares(self.codebook.values, index, self.kept, wanted, hessian))
-        moved = np.zeros_like(found)
-        moved[self.kept] = values[index]
+        """The best values for the weights that share each of them, and these weights. Of a large layer some rows tell
+        the values of all."""
+        groups, rows, columns = found.shape
+        some = np.s_[:, :: math.ceil(rows * groups * columns**2 * _STEPS * _TURNS / _WORK)]
+        index, old = np.searchsorted(self.codebook.values, found), self.codebook.values
+        values = float32(_least_squares(old, index[some], self.kept[some], wanted[some], hessian))
+        moved = np.where(self.kept, values[np.minimum(index, len(values) - 1)], 0.0)
         return replace(self, codebook=Codebook(np.sort(values), self.codebook.offsets)), moved
 
 
-def _least_squares(values: Array, index: IntArray, kept: Array, wanted: Array, hessian: Array) -> Array:
-    """The values of least error sum (W - wanted) H (W - wanted)', where W[kept] = values[index]."""
+def _least_squares(values: Array, places: IntArray, kept: Array, wanted: Array, hessian: Array) -> Array:
+    """The values of least error sum (W - wanted) H (W - wanted)', where W = values[places] where it is kept."""
+    index = places[kept]
 
     def gradient(v: Array, target: Array | float) -> Array:
         spread = np.zeros(kept.shape)
