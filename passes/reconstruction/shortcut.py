@@ -1,7 +1,7 @@
 """Sums of branches: a layer whose result is added to another value can make good for that value's error too.
 
-What counts behind a residual block is the sum. When the last layer of the block is chosen, the shortcut is known in both
-networks; the layer aims at the original's sum less the shortcut as it is now (He et al. 2017, "Channel Pruning for
+What counts behind a residual block is the sum. When the last layer of the block is chosen, the shortcut is known in
+both networks; the layer aims at the original's sum less the shortcut as it is now (He et al. 2017, "Channel Pruning for
 Accelerating Very Deep Neural Networks", section 3.2).
 """
 
