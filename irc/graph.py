@@ -94,6 +94,9 @@ class Graph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "constants", MappingProxyType(dict(self.constants)))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a view cannot be pickled, and what is cached need not be
+        return Graph, (self.name, self.level, self.inputs, self.outputs, dict(self.constants), self.nodes)
+
     @cached_property
     def types(self) -> Mapping[str, Type]:
         """Type of every value: inputs, constants, results."""
