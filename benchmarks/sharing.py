@@ -55,7 +55,7 @@ def trials() -> Iterator[Trial]:
 def measured(work: Workload, trial: Trial, real: float, exact: int) -> dict[str, object]:
     """One row: the network compressed, its accuracy, and whether all targets agree on `exact` images."""
     folder = SCRATCH / "sharing" / f"{work.name}_{crc32(trial.passes.encode()):08x}"
-    passes = f"fold, {trial.passes}, {QUANTIZE}"
+    passes = f"fold, {trial.passes}, fold, {QUANTIZE}"
     build, compiled = compile_model(Request(work.model, "hls", passes, work.calibration), folder)
     found = accuracy(build.graph("integer"), work)
     loss, size = real - found, weight_bits(build.graph("quantized")) / 8
@@ -87,11 +87,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["mnist_lenet", "mnist_mlp"], metavar="NAME")
     parser.add_argument("--calibration", type=int, default=1_000, metavar="N", help="training images")
     parser.add_argument("--exact", type=int, default=200, metavar="N", help="images that the C program computes too")
+    parser.add_argument("--passes", default="", metavar="TEXT", help="only the trials whose passes contain this")
     options = parser.parse_args()
     names = options.models if available(options.shared) != [SHIPPED_NAME] else [SHIPPED_NAME]
     for work in (calibrated(load(name, options.shared), options) for name in names):
         real = accuracy(read_onnx(work.model), work)
-        for trial in trials():
+        for trial in (trial for trial in trials() if options.passes in trial.passes):
             TABLE.record([measured(work, trial, real, options.exact)])
             TABLE.show(TABLE.rows()[-1:])
     TABLE.show(TABLE.rows())

@@ -19,6 +19,7 @@ import random_models
 import remove_layers
 import reproducibility
 import round_trip
+import sharing
 import simulator_speed
 from report import Table
 
@@ -26,7 +27,7 @@ README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
                                       reproducibility, models, quantized_models, round_trip, random_models,
-                                      remove_layers, fuzz)]
+                                      sharing, remove_layers, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:
