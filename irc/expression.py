@@ -221,8 +221,10 @@ def power_product(a: Expression, code: Expression, form: PowerOfTwo) -> Expressi
     width, terms = form.code_bits, []
     for t in range(form.terms):
         index, sign = bits(code, t * width, width - 1), bits(code, t * width + width - 1, 1)
-        by = Expression(Kind.BITS, index.operands, 0, form.exponent + 1, value=index.value, width=index.width)
-        shifted = select(at_least(by, constant(1)), shift_right(shift_left_by(a, by), 1), constant(0))
+        by = Expression(Kind.BITS, index.operands, 0, form.exponent + form.zero, value=index.value, width=index.width)
+        shifted = shift_left_by(a, by)
+        if form.zero:
+            shifted = select(at_least(by, constant(1)), shift_right(shifted, 1), constant(0))
         terms.append(select(sign, subtract(constant(0), shifted), shifted))
     total = tree(terms)
     reach = form.terms * limit * max(abs(a.low), abs(a.high))
@@ -233,7 +235,7 @@ def power_product(a: Expression, code: Expression, form: PowerOfTwo) -> Expressi
 def encode_powers(values: Array, form: PowerOfTwo) -> Array:
     """ROM codes of weights in a power-of-two format: per term (least significant first) magnitude index, then sign."""
     digits = form.digits(values)
-    index = np.where(digits == 0, 0, np.rint(np.log2(np.maximum(np.abs(digits), 1))).astype(np.int64) + 1)
+    index = np.where(digits == 0, 0, np.rint(np.log2(np.maximum(np.abs(digits), 1))).astype(np.int64) + form.zero)
     codes = index | ((digits < 0).astype(np.int64) << (form.code_bits - 1))
     places = np.arange(form.terms, dtype=np.int64) * form.code_bits
     return np.asarray((codes << places).sum(axis=-1), np.int64)

@@ -72,14 +72,16 @@ class PowerOfTwo:
     """`p<terms>e<exponent>`: a sum of at most `terms` signed powers of two 2^0 .. 2^exponent, or zero.
 
     A product with such a number is a sum of at most `terms` shifts. Stored as `terms` codes of one sign bit and
-    enough bits for `exponent + 2` magnitudes (zero and 2^0..2^exponent).
+    enough bits for `exponent + 2` magnitudes (zero and 2^0..2^exponent). `d1e<exponent>` is a single power without
+    zero, whose code needs a magnitude less.
     """
 
     terms: int
     exponent: int
+    zero: bool = True
 
     def __str__(self) -> str:
-        return f"p{self.terms}e{self.exponent}"
+        return f"{'p' if self.zero else 'd'}{self.terms}e{self.exponent}"
 
     @property
     def maximum(self) -> int:
@@ -91,8 +93,8 @@ class PowerOfTwo:
 
     @property
     def code_bits(self) -> int:
-        """Width of one term's code: sign and magnitude index (0 is zero, k is 2^(k-1))."""
-        return 1 + (self.exponent + 1).bit_length()
+        """Width of one term's code: sign and magnitude index (0 is zero, k is 2^(k-1); without zero, k is 2^k)."""
+        return 1 + (self.exponent + self.zero).bit_length()
 
     @property
     def bits(self) -> int:
@@ -131,12 +133,13 @@ class PowerOfTwo:
 
     def _single(self) -> IntArray:
         powers = np.int64(1) << np.arange(self.exponent + 1, dtype=np.int64)
-        return np.concatenate((-powers[::-1], [0], powers))
+        return np.concatenate((-powers[::-1], [0] * self.zero, powers))
 
     def _canonical(self, values: Array) -> npt.NDArray[np.bool_]:
         """Where the canonical signed digits fit: few enough, none above the largest exponent."""
         nonzero = signed_digit_mask(values)
         fits = (np.bitwise_count(nonzero) <= self.terms) & (nonzero >> (self.exponent + 1) == 0)
+        fits &= (nonzero != 0) | self.zero
         return np.asarray(fits, np.bool_)
 
     def _canonical_terms(self, values: IntArray) -> IntArray:
@@ -168,7 +171,8 @@ def signed_digit_mask(values: Array) -> IntArray:
 
 
 Format: TypeAlias = Float | Integer | PowerOfTwo
-_FORMAT = re.compile(r"(?:(?P<float>f(?:32|64))|(?P<sign>[su])(?P<bits>\d+)|p(?P<terms>\d+)e(?P<exponent>\d+))\Z")
+_FORMAT = re.compile(r"(?:(?P<float>f(?:32|64))|(?P<sign>[su])(?P<bits>\d+)|"
+                     r"(?P<power>[pd])(?P<terms>\d+)e(?P<exponent>\d+))\Z")
 
 
 def parse_format(text: str) -> Format:
@@ -179,9 +183,9 @@ def parse_format(text: str) -> Format:
     if match["float"]:
         return Float(int(match["float"][1:]))
     if match["terms"]:
-        pot = PowerOfTwo(int(match["terms"]), int(match["exponent"]))
-        if not (1 <= pot.terms <= 8 and pot.exponent <= 30):
-            raise ValueError(f"'{text}' is out of range: 1 to 8 terms, exponents up to 30")
+        pot = PowerOfTwo(int(match["terms"]), int(match["exponent"]), match["power"] == "p")
+        if not (1 <= pot.terms <= (8 if pot.zero else 1) and pot.exponent <= 30):
+            raise ValueError(f"'{text}' is out of range: 1 to 8 terms (1 without zero), exponents up to 30")
         return pot
     if not 1 <= int(match["bits"]) <= 64:
         raise ValueError(f"'{text}' is out of range: integers have 1 to 64 bits")

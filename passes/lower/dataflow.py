@@ -34,7 +34,7 @@ from irc.ops.stream_map import Map, MapAdd, MapClip, MapScale, MapThreshold
 from irc.ops.stream_reduce import Embed, Reduce, StreamArgMax
 from irc.ops.window import Window
 from irc.pipeline.step import Context, Contract, Exact, Pass
-from irc.types import Array, IntArray, Integer, Level, StreamType, TensorType, Type
+from irc.types import Array, IntArray, Integer, Level, PowerOfTwo, StreamType, TensorType, Type
 
 _WINDOWED = Conv | MaxPool
 
@@ -258,7 +258,10 @@ def _conv(low: _Lowering, node: Node, op: Conv) -> None:
         return
     window = _window(low, layout, taps, op, op.pad_value, repeat=rows)
     flat = np.moveaxis(_ungrouped(weight.data, op.group), 1, -1).reshape(rows, -1)
-    rom = low.constant(weight.name, TensorType(weight.type.format, flat.shape), flat)
+    form = weight.type.format
+    if op.group > 1 and isinstance(form, PowerOfTwo):
+        form = replace(form, zero=True)  # where there was no connection
+    rom = low.constant(weight.name, TensorType(form, flat.shape), flat)
     patches = low.emit(f"{node.name}_window", window, [layout.channel])
     channel = low.emit(node.name, MatVec(), [patches, rom], low.format(node))
     shape = low.graph.tensor(node.name).shape
@@ -281,7 +284,10 @@ def _depthwise(low: _Lowering, node: Node, op: Conv, layout: Layout, weight: Con
     """A filter for each channel: windows in blocks of channels, as for pooling."""
     window = _window(low, layout, weight.data.shape[2:], op, op.pad_value, block=1)
     flat = weight.data.reshape(len(weight.data), -1)
-    rom = low.constant(weight.name, TensorType(weight.type.format, flat.shape), flat)
+    form = weight.type.format
+    if op.group > 1 and isinstance(form, PowerOfTwo):
+        form = replace(form, zero=True)  # where there was no connection
+    rom = low.constant(weight.name, TensorType(form, flat.shape), flat)
     patches = low.emit(f"{node.name}_window", window, [layout.channel])
     channel = low.emit(node.name, Depthwise(), [patches, rom], low.format(node))
     shape = low.graph.tensor(node.name).shape
