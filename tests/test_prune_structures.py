@@ -143,3 +143,20 @@ def test_layers_that_are_too_small_can_be_left_out() -> None:
     pruned = Prune(granularity="blockmax", block=16).run(graph, context)
     assert pruned.constants["w3"] == graph.constants["w3"]
     assert (rows_of(pruned, "w2") != 0).sum() == 3 * 3
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "l2", "second_order"])
+def test_channels_really_go(criterion: str) -> None:
+    graph = networks.small_cnn()
+    context = Context(calibration=networks.data_for(graph))
+    pruned = Prune(granularity="channel", criterion=criterion).run(graph, context)
+    pruned.verify()
+    assert pruned.constants["w1"].data.shape == (2, 2, 3, 3)
+    assert pruned.constants["w2"].data.shape == (2, 2, 3, 3)
+    assert pruned.constants["w3"].data.shape == (8, 5)
+
+
+@pytest.mark.parametrize("options", [{"criterion": "activation"}, {"scope": "search"}])
+def test_channels_have_no_such_criterion_or_scope(options: dict[str, str]) -> None:
+    with pytest.raises(IrcError, match="E304"):
+        Prune(granularity="channel", **options).run(networks.small_cnn(), Context())  # type: ignore[arg-type]  # as above

@@ -4,7 +4,8 @@ Which weights go together is the `granularity`: each by itself (Han et al. 2015,
 for Efficient Neural Networks"); of every M consecutive weights of a row at most N stay (`pattern="2:4"`, Mishra et al.
 2021, "Accelerating Sparse Deep Neural Networks"); blocks of the matrix [outputs, inputs * kernel]; `blockmax`, of every
 b consecutive weights of a row the largest stays, and `darb`, the same with a b of its own for each row, a power of two
-(Ren et al. 2020, "DARB: A Density-Adaptive Regular-Block Pruning for Deep Neural Networks").
+(Ren et al. 2020, "DARB: A Density-Adaptive Regular-Block Pruning for Deep Neural Networks"); or whole channels, which
+then are not there any more (`prune_channels` has more options).
 
 How much a weight matters is the `criterion`; of a block it is the largest (`magnitude`) or the sum over its weights.
 With `second_order` the weights that stay make good for those that go: the zeros are chosen by ADMM and the others
@@ -44,6 +45,7 @@ from passes.prune.granularity import AdaptiveWindows, Blocks, Elements, Granular
 from passes.prune.parts import Part, layer_parts, table_parts
 from passes.prune.pruner import CALIBRATED, Pruner
 from passes.prune.search import Search
+from passes.prune.structured import Target, pruned
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Prune(Pass):
 
     sparsity: float = field(default=0.5, metadata=option("fraction of the weights that become zero", low=0, high=1))
     granularity: str = field(default="element", metadata=option(
-        "what goes together", choices=("element", "pattern", "block", "blockmax", "darb")))
+        "what goes together", choices=("element", "pattern", "block", "blockmax", "darb", "channel")))
     pattern: str = field(default="2:4", metadata=option("N:M, at most N of M consecutive weights stay"))
     block: int | tuple[int, ...] = field(default=4, metadata=option(
         "size of a block, [rows, columns] or b weights of a row", low=1))
@@ -72,6 +74,8 @@ class Prune(Pass):
     step: float = field(default=0.05, metadata=option("change of one sparsity in a search", low=0.001, high=1))
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        if self.granularity == "channel":
+            return self._without_channels(graph, context)
         rule = self._granularity()
         if rule.fixed and self.scope != "layer":
             raise error("E304", f"scope={self.scope} leaves nothing to choose: the pattern says how much goes",
@@ -85,6 +89,20 @@ class Prune(Pass):
         after = self._pruned(pruner, context)
         _note(pruner.parts, after, context)
         return after
+
+    def _without_channels(self, graph: Graph, context: Context) -> Graph:
+        """The network without whole channels, which really go."""
+        if self.criterion == "activation" or self.scope == "search":
+            raise error("E304", f"channels cannot be pruned with criterion={self.criterion} scope={self.scope}",
+                        operator="prune", remedy="Choose l1, l2 or second_order, and scope=layer or global.")
+        exact = self.criterion == "second_order"
+        return pruned(graph, Target(self.sparsity, scope=self.scope), self.criterion if exact else self._norm(),
+                      context.calibration_for("prune{criterion=second_order}") if exact else None, exact,
+                      context.selected).graph
+
+    def _norm(self) -> str:
+        """How channels without calibration data are compared."""
+        return "l2" if self.criterion == "l2" else "l1"
 
     def _granularity(self) -> Granularity:
         match self.granularity:
