@@ -238,6 +238,17 @@ def test_exported_weights_stay_shared(target: object, lenet: Graph, tmp_path: Pa
     np.testing.assert_array_equal(integers(read_onnx(tmp_path / "model.onnx")), integers(lenet))
 
 
+@pytest.mark.parametrize("target", [ONNX, QONNX], ids=lambda t: t.name)
+def test_shared_reals_are_looked_up_by_onnx_runtime_too(target: object, tmp_path: Path) -> None:
+    graph = Share(values=6).run(networks.small_cnn(), Context())
+    (tmp_path / "model.onnx").write_bytes(target.emit(graph)["model.onnx"])
+    data = networks.data_for(graph)
+    have = next(iter(target.run(tmp_path, graph, data, scratch=tmp_path).outputs.values()))
+    np.testing.assert_allclose(have, evaluate(graph, data)["out_y"], rtol=1e-4, atol=1e-4)
+    model = onnx.load(tmp_path / "model.onnx")
+    assert sum(node.op_type == "Gather" for node in model.graph.node) == 3
+
+
 def test_onnx_holds_codebooks_and_indices(lenet: Graph) -> None:
     model = onnx.load_from_string(ONNX.emit(lenet)["model.onnx"])
     assert sum(node.op_type == "Gather" for node in model.graph.node) == 5

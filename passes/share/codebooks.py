@@ -76,8 +76,9 @@ class _Sums:
     def __init__(self, weights: Array, mass: Array) -> None:
         mass = mass + 1e-9 * max(float(mass.mean()), 1e-30)  # a weight that does not matter has a place all the same
         self.centre = float(np.average(weights, weights=mass))
-        powers = mass * np.stack([(weights - self.centre) ** p for p in range(3)])
-        self.moments = np.concatenate((np.zeros((3, 1)), np.cumsum(powers, axis=1)), axis=1)
+        self.moments = np.zeros((3, len(weights) + 1))
+        for power, sums in enumerate(self.moments):
+            np.cumsum(mass * (weights - self.centre) ** power, out=sums[1:])
 
     def means(self, cuts: IntArray) -> Array:
         """The mean of each part between cuts, empty ones left out."""
