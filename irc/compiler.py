@@ -91,9 +91,9 @@ def compile_design(request: Request, progress: Progress | None = None) -> Compil
     files = {**graph_files(stages.graphs()), **design}
     manifest = {
         "layout": LAYOUT, "irc": version("irc-compiler"), "target": request.target,
-        "model": _identity(request.model), "pipeline": pipeline, "seed": request.seed,
-        "calibration": _identity(request.calibration) if request.calibration else None,
-        "data": _identity(request.criterion.data) if request.criterion.data else None,
+        "model": identity(request.model), "pipeline": pipeline, "seed": request.seed,
+        "calibration": identity(request.calibration) if request.calibration else None,
+        "data": identity(request.criterion.data) if request.criterion.data else None,
         "metric": measured(judge, stages.graphs()) if judge is not None else None,
         "inputs": ports_json(outcome.graph.inputs), "outputs": ports_json(outcome.graph.outputs),
         "passes": records_json(outcome.records), "stages": list(stages.graphs()), "files": list(files),
@@ -171,7 +171,7 @@ def measured(judge: Judge, stages: Mapping[str, Graph]) -> dict[str, Any]:
             "before": rounded(judge.reference), "after": rounded(score)}
 
 
-def _identity(path: Path) -> dict[str, str]:
+def identity(path: Path) -> dict[str, str]:
     """Which file it was: its name and the digest of its content."""
     try:
         return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

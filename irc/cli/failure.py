@@ -36,6 +36,7 @@ REMEDIES = {  # where the problem itself carries none
     "E502": "Choose another target; 'irc check MODEL' tries them all.",
     "E503": "Choose a place that can be written and has room.",
     "E504": "Compile again.",
+    "E505": "Explore into another folder with -o.",
     "E602": "Run the tool by hand to see all that it says.",
 }
 

@@ -1,7 +1,7 @@
-"""Plug-ins by name: passes, backends and named pipelines come from entry points, and only what is named is loaded.
+"""Plug-ins by name: passes, backends, named pipelines and spaces come from entry points; only what is named is loaded.
 
-An entry point of `irc.passes` names a class, one of `irc.backends` an instance, and one of `irc.pipelines` a table
-(name to pipeline text) in which the name of the entry point stands.
+An entry point of `irc.passes` names a class, one of `irc.backends` an instance, and one of `irc.pipelines` or
+`irc.spaces` a table (name to text) in which the name of the entry point stands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 from irc.diagnostics import IrcError, did_you_mean, error
 from irc.pipeline.step import Pass
 
-PASSES, BACKENDS, PIPELINES = "irc.passes", "irc.backends", "irc.pipelines"
+PASSES, BACKENDS, PIPELINES, SPACES = "irc.passes", "irc.backends", "irc.pipelines", "irc.spaces"
 
 
 class PluginWarning(UserWarning):
@@ -42,6 +42,11 @@ def backend_names() -> tuple[str, ...]:
 def pipeline_names() -> tuple[str, ...]:
     """The names that stand for a pipeline text, sorted. Loads none."""
     return tuple(registered(PIPELINES))
+
+
+def space_names() -> tuple[str, ...]:
+    """The names that stand for a space to explore, sorted. Loads none."""
+    return tuple(registered(SPACES))
 
 
 def usable_passes() -> tuple[str, ...]:
@@ -85,9 +90,20 @@ def find_pipeline(name: str) -> str:
     """The pipeline text that `name` stands for. Raises E302 with the nearest name, or E307."""
     if name not in registered(PIPELINES):
         raise error("E302", f"there is no pipeline '{name}'", remedy=did_you_mean(name, pipeline_names()))
-    table = _load(PIPELINES, name)
+    return _text(PIPELINES, name)
+
+
+def find_space(name: str) -> str:
+    """The text of the space called `name`. Raises E302 with the nearest name, or E307."""
+    if name not in registered(SPACES):
+        raise error("E302", f"there is no space '{name}'", remedy=did_you_mean(name, space_names()))
+    return _text(SPACES, name)
+
+
+def _text(group: str, name: str) -> str:
+    table = _load(group, name)
     if not isinstance(table, Mapping) or not isinstance(table.get(name), str):
-        raise _broken(PIPELINES, name, f"it is not a table that maps '{name}' to a text")
+        raise _broken(group, name, f"it is not a table that maps '{name}' to a text")
     return cast(str, table[name])
 
 
