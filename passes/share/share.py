@@ -61,9 +61,12 @@ class Share(Pass):
     def run(self, graph: Graph, context: Context) -> Graph:
         found = [list(group) for group in self._groups(graph, context)]
         self._check(graph, found)
-        dense = self._reconstructed(graph, found, context) if self.rounding == "gptq" else self._rounded(
-            graph, found, np.random.default_rng(context.seed))
-        return _with_codebooks(graph, dense, found, context)
+        if self.rounding == "gptq":
+            rounded = self._reconstructed(graph, found, context)
+        else:
+            rounded = self._rounded(graph, found, np.random.default_rng(context.seed))
+        _note(graph, rounded, found, context)
+        return _with_codebooks(rounded, found)
 
     def _groups(self, graph: Graph, context: Context) -> Iterator[Sequence[Product]]:
         """The layers of each codebook; a weight of several layers is met once."""
@@ -111,17 +114,19 @@ class Share(Pass):
     def _reconstructed(self, graph: Graph, groups: Sequence[Sequence[Product]], context: Context) -> Graph:
         """The graph with all weights of a layer rounded together."""
         selected = {product.node.name for group in groups for product in group}
-        joint = {product.node.name: self._codebook(_weights(graph, group))
-                 for group in groups if len(group) > 1 for product in group}
+        joint = dict[str, Codebook]()
+        for group in groups:
+            if len(group) > 1:
+                joint |= dict.fromkeys((p.node.name for p in group), self._codebook(_weights(graph, group)))
 
         def choose(visit: Visit) -> Array:
-            kept = visit.matrix != 0
-            if len(np.unique(visit.matrix)) <= self.values and visit.product.node.name not in joint:
+            common = joint.get(visit.product.node.name)
+            if common is None and len(np.unique(visit.matrix)) <= self.values:
                 return visit.matrix
             wanted = aligned(visit.target, visit.matrix, visit.statistics)
-            codebook = joint.get(visit.product.node.name)
-            fixed = codebook is not None or self.method == "uq"
-            return Chooser(codebook or self._start(visit, wanted), kept, fixed).chosen(wanted, visit.statistics.gram)
+            fixed = common is not None or self.method == "uq"
+            chooser = Chooser(common or self._start(visit, wanted), visit.matrix != 0, fixed)
+            return chooser.chosen(wanted, visit.statistics.gram)
 
         feeds = context.calibration_for("share{rounding=gptq}")
         return with_refits(graph, reconstruct(graph, graph, feeds, choose, lambda node: node.name in selected))
@@ -152,7 +157,16 @@ def _stored(codebook: Codebook) -> Codebook:
     return replace(codebook, values=float32(codebook.values))
 
 
-def _with_codebooks(graph: Graph, rounded: Graph, groups: Sequence[Sequence[Product]], context: Context) -> Graph:
+def _note(graph: Graph, rounded: Graph, groups: Sequence[Sequence[Product]], context: Context) -> None:
+    """How far the weights of each layer went, relative to their norm, and of how many values they are."""
+    for product in (product for group in groups for product in group):
+        before, after = (_weights(g, [product]).astype(np.float64) for g in (graph, rounded))
+        moved = float(np.linalg.norm(after - before)) / max(float(np.linalg.norm(before)), 1e-30)
+        context.note("weight_error", moved, node=product.node.name)
+        context.note("values", len(np.unique(after)), node=product.node.name)
+
+
+def _with_codebooks(rounded: Graph, groups: Sequence[Sequence[Product]]) -> Graph:
     """`rounded`, its weights as indices into one table for each group."""
     edit = rounded.edit()
     for group in groups:
@@ -163,9 +177,4 @@ def _with_codebooks(graph: Graph, rounded: Graph, groups: Sequence[Sequence[Prod
         for name in (name for product in group for name in product.weights):
             index = np.searchsorted(values, rounded.constants[name].data)
             edit.redirect(name, enter_lookup(edit, name, (table, kind), index).name)
-        for product in group:
-            before, after = (_weights(g, [product]).astype(np.float64) for g in (graph, rounded))
-            error_norm = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-30)
-            context.note("weight_error", float(error_norm), node=product.node.name)
-            context.note("codebook", len(values), node=product.node.name)
     return edit.finish()
