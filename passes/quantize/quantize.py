@@ -25,6 +25,14 @@ it, each weight makes good for the errors of those rounded before (Frantar et al
 again given all others (Behdin et al. 2023, "QuantEase"), scales follow by least squares, and biases correct the mean of
 each channel (Nagel et al. 2019, "Data-Free Quantization"). Below 6 bits this is worth many points of accuracy.
 
+With `mixed=[2, 3, 4, 6, 8] average=3` every layer gets the width of those with which the network loses least, in no
+more bits than a uniform width of 3 would take: what rounding to each width changes in the output of each layer and, by
+that, of the network is measured on calibration data (`sensitivity`), and the widths are the exact solution of the
+integer program. With `loss=0.5` instead of the average, the fewest bits are sought with which the score (`--data`,
+`--metric`) is at most so much worse. `first=s8` and `last=s8` give the outermost layers, which are small and see the
+input or make the answer, a format of their own; with a selector the same is `quantize{weights=s8} @ first | last,
+quantize{weights=s3}`. Embedding tables always have the format `weights`.
+
 Results that only leave the network stay accumulators: they carry the most precise answer and need no hardware. What
 argmax compares is quantized to at least 16 bits. Already quantized weights and values are left as they are. Beside
 layers with power-of-two weights, scales are powers of two, so that such a network needs no multiplier at all.
@@ -32,7 +40,7 @@ layers with power-of-two weights, scales are powers of two, so that such a netwo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -44,8 +52,10 @@ from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Format, Integer, Level, PowerOfTwo
 from passes.layers import constant_of, layers, tables
 from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
+from passes.quantize.mixed import Bounds, Mix, rows_of
 from passes.quantize.placement import Component, Placement
-from passes.quantize.rounding import Rounder, planned
+from passes.quantize.rounding import Plan, Rounder, outermost, planned
+from passes.quantize.sensitivity import SENSITIVITIES
 from passes.quantize.steps import Steps
 from passes.quantize.values import ValueRewrite
 from passes.quantize.weights import WeightRewrite
@@ -94,13 +104,53 @@ class Quantize(Pass):
     bias_correction: bool = field(
         default=False, metadata=option("biases make up for the mean error of a channel; always so with rounding=gptq")
     )
+    first: Format | None = field(default=None, metadata=option("format of the first layer's weights, if another"))
+    last: Format | None = field(default=None, metadata=option("format of the last layer's weights, if another"))
+    mixed: tuple[int, ...] = field(
+        default=(), metadata=option("widths, one of which is chosen for each layer; bounded by average or loss",
+                                    low=2, high=16)
+    )
+    average: float | None = field(
+        default=None, metadata=option("most bits a weight that mixed may take, on average", low=1, high=16)
+    )
+    loss: float | None = field(
+        default=None, metadata=option("largest loss of the judged score that mixed may cost; as few bits as that takes",
+                                      low=0)
+    )
+    sensitivity: str = field(
+        default="fisher", metadata=option("what mixed takes for the cost of a layer", choices=SENSITIVITIES)
+    )
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        bounds = Bounds(self.mixed, self.average, self.loss)
+        bounds.check()
         letters = alphabet(checked("weights", self.weights, signed=True))
         values = self._values(graph, context, letters)
         middle = values.finish()
         steps = Steps(middle, values.scale, values.largest)
-        plans = planned(middle, context.selected, steps, letters, self._bits(), self.granularity == "tensor")
+        fixed = self._fixed(middle)
+        plans = planned(middle, context.selected, steps, lambda node: fixed.get(node.name, letters), self._bits(),
+                        self.granularity == "tensor")
+
+        def finish(plans: Mapping[str, Plan], context: Context) -> Graph:
+            return self._rounded(graph, middle, steps, plans, context)
+
+        if not bounds.widths:
+            return finish(plans, context)
+        mix = Mix.weighed(self.sensitivity, graph, middle, rows_of(middle, plans, fixed, bounds.alphabets),
+                          self.rounding == "gptq", plans, finish, context)
+        return mix.within(self.average) if self.average is not None else mix.least(self.loss or 0.0)
+
+    def _fixed(self, graph: Graph) -> dict[str, Alphabet]:
+        """The alphabets of the outermost layers, by node, where they have one of their own."""
+        nodes = outermost(graph)
+        given = {"first": (nodes[:1], self.first), "last": (nodes[-1:], self.last)}
+        return {node.name: alphabet(checked(option, form, signed=True))
+                for option, (ends, form) in given.items() if form is not None for node in ends}
+
+    def _rounded(self, graph: Graph, middle: Graph, steps: Steps, plans: Mapping[str, Plan],
+                 context: Context) -> Graph:
+        """`middle`, the graph with its activations quantized, with the planned weights as integers too."""
         rounder = Rounder(graph, middle, plans, context)
         if self.rounding == "gptq" or self.bias_correction:
             rounder.reconstruct("quantize", compensate=self.rounding == "gptq")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from irc.graph import Graph, Node
+from irc.ops.recurrent import Recurrent
 from irc.pipeline.step import Context
 from irc.types import Array
 from passes.layers import layers, per_channel, restored
@@ -36,19 +37,26 @@ class Plan:
         return -1 if self.shared else self.axis
 
 
-def planned(graph: Graph, selected: Callable[[Node], bool], steps: Steps, letters: Alphabet, bits: int,
-            shared: bool) -> dict[str, Plan]:
+def outermost(graph: Graph) -> list[Node]:
+    """The layers with weights, quantized or not: the first and the last one, or the only one."""
+    known = {layer.node.name for layer in layers(graph)}
+    found = [node for node in graph.nodes if node.name in known or isinstance(node.op, Recurrent)]
+    return [found[0], found[-1]] if len(found) > 1 else found
+
+
+def planned(graph: Graph, selected: Callable[[Node], bool], steps: Steps, letters: Callable[[Node], Alphabet],
+            bits: int, shared: bool) -> dict[str, Plan]:
     """The plan of every real weight of the selected layers; a weight of several layers follows the first."""
     found = dict[str, Plan]()
     for layer in layers(graph):
         if selected(layer.node) and layer.weight in graph.constants:
             step, out = steps.scale(layer.x), steps.given(layer.result)
             grid = Grid(bits, odd_part(out) if out else 1.0, least_scale(graph, layer, step))
-            found.setdefault(layer.weight, Plan(letters, grid, layer.weight_axis, shared))
+            found.setdefault(layer.weight, Plan(letters(layer.node), grid, layer.weight_axis, shared))
     for product in products(graph):
         if isinstance(product, Gates) and selected(product.node):
             for name in product.weights:
-                found.setdefault(name, Plan(letters, Grid(bits), 0, shared))
+                found.setdefault(name, Plan(letters(product.node), Grid(bits), 0, shared))
     return found
 
 

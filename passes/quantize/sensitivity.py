@@ -1,0 +1,122 @@
+"""How much each layer minds being rounded, for every alphabet that it may get.
+
+One walk over the calibration data gives the second moments H of every layer's inputs. With them, dW being what rounding
+changes in the weights of a layer::
+
+    mse       E tr(dW H dW'): the squared error of the layer's output, relative to its variance
+    hessian   mean eigenvalue of H times the squared error of the weights (Dong et al. 2020, "HAWQ-V2", with the layer's
+              own Hessian)
+    fisher    mse, times what a unit of it costs the network's output: the squared error of the output when this layer
+              alone is rounded, measured on a few samples (the diagonal of the Fisher information of the layer's output,
+              contracted with the error; as in Li et al. 2021, "BRECQ", but measured, not from gradients)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from irc.graph import Constant, Graph
+from irc.pipeline.blame import Blame
+from irc.pipeline.step import Context
+from irc.types import Array
+from passes.quantize.rounding import Plan
+from passes.reconstruction.products import Product
+from passes.reconstruction.walk import Visit, reconstruct
+from passes.rounding.alphabet import Alphabet
+from passes.rounding.fit import Rounding
+
+SENSITIVITIES = ("fisher", "mse", "hessian")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A layer whose alphabet is to be chosen, the plan of its weights but for that, and the alphabets it may get."""
+
+    product: Product
+    plan: Plan
+    alphabets: tuple[Alphabet, ...]
+
+    @property
+    def name(self) -> str:
+        return self.product.node.name
+
+    @property
+    def weights(self) -> int:
+        """How many weights the layer has."""
+        return sum(int(np.prod(shape)) for shape in self.product.shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What each alphabet changes in a layer: errors of its output, relative, and of its weights; and the weights."""
+
+    output: Array
+    weights: Array
+    trace: float
+    values: tuple[Array, ...]
+
+
+def sensitivities(kind: str, original: Graph, graph: Graph, rows: Sequence[Row], compensate: bool,
+                  context: Context) -> list[Array]:
+    """The cost of every alphabet of every row; `graph` is `original` with its activations quantized."""
+    data = context.calibration_for("quantize{mixed}")
+    changes = _changes(original, graph, rows, compensate, data)
+    match kind:
+        case "hessian":
+            return [change.trace * change.weights for change in changes]
+        case "mse":
+            return [change.output for change in changes]
+        case _:
+            return _scaled(original, rows, changes, data)
+
+
+def _changes(original: Graph, graph: Graph, rows: Sequence[Row], compensate: bool,
+             data: Mapping[str, Array]) -> list[Change]:
+    """What rounding changes, for every row: all from one walk in which no weight changes."""
+    known, found = {row.name: row for row in rows}, dict[str, Change]()
+
+    def choose(visit: Visit) -> Array:
+        found[visit.product.node.name] = _change(known[visit.product.node.name], visit, compensate)
+        return visit.matrix
+
+    reconstruct(original, graph, data, choose, lambda node: node.name in known)
+    return [found[row.name] for row in rows]
+
+
+def _change(row: Row, visit: Visit, compensate: bool) -> Change:
+    values = tuple(_rounded(row, alphabet, visit, compensate) for alphabet in row.alphabets)
+    apart = [v - visit.matrix for v in values]
+    whole = float(visit.statistics.error(visit.matrix).sum()) or 1.0
+    output = np.array([visit.statistics.error(a).sum() for a in apart])
+    trace = float(np.einsum("gii->gi", visit.statistics.gram).mean())
+    return Change(np.maximum(output, 0) / whole, np.array([np.square(a).sum() for a in apart]), trace, values)
+
+
+def _rounded(row: Row, alphabet: Alphabet, visit: Visit, compensate: bool) -> Array:
+    rounding = Rounding(alphabet, row.plan.grid, row.product.widths, row.plan.shared)
+    if compensate:
+        return rounding.fit(visit.matrix, visit.statistics.gram).values
+    return rounding.start(visit.matrix).values
+
+
+def _scaled(original: Graph, rows: Sequence[Row], changes: Sequence[Change], data: Mapping[str, Array]) -> list[Array]:
+    """Errors of layers in units of the output's error, from a network whose layers are rounded to middle alphabets."""
+    new = dict[str, Array]()
+    for row, change in zip(rows, changes, strict=True):
+        new.update(zip(row.product.weights, row.product.arrays(change.values[_middle(row)]), strict=True))
+    costs = Blame(original, original.map_constants(lambda c: _replaced(c, new)), data).costs()
+    gains = {row.name: costs[row.name] / change.output[_middle(row)] for row, change in zip(rows, changes, strict=True)
+             if row.name in costs and change.output[_middle(row)] > 0}
+    usual = float(np.mean(list(gains.values()))) if gains else 1.0  # of layers whose own part cannot be told
+    return [gains.get(row.name, usual) * change.output for row, change in zip(rows, changes, strict=True)]
+
+
+def _middle(row: Row) -> int:
+    return len(row.alphabets) // 2
+
+
+def _replaced(constant: Constant, new: Mapping[str, Array]) -> Constant:
+    return replace(constant, data=new[constant.name]) if constant.name in new else constant
