@@ -10,6 +10,7 @@ import networks
 import numpy as np
 import pytest
 
+from backends.onnx import ONNX
 from irc.diagnostics import IrcError
 from irc.frontend import read_onnx
 from irc.graph import Graph
@@ -78,6 +79,15 @@ def test_the_zeros_are_nearly_those_of_an_exhaustive_search() -> None:
     assert min(ratios) >= 1 - 1e-6
     assert np.median(ratios) < 1.05
     assert np.exp(np.mean(np.log(ratios))) < 1.5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_error_is_never_above_that_of_the_largest_weights(seed: int) -> None:
+    wanted, gram = correlated(seed, rows=3, columns=8)
+    kept = four(np.square(wanted))
+    error = error_of(sparse(wanted, gram, four, damping=1e-9) - wanted, gram)
+    assert error <= error_of(solved_on(kept, wanted, gram) - wanted, gram) * (1 + 1e-6)
+    assert error < error_of(np.where(kept, 0, wanted), gram)
 
 
 @pytest.mark.parametrize("make", [networks.small_cnn, networks.branches, networks.residual])
@@ -202,3 +212,17 @@ def test_zeros_survive_quantize_and_the_trained_network_still_works(criterion: s
     assert all((w == 0).mean() >= 0.7 - 0.5 / w.size for w in weights)
     scores = outputs(graph, {graph.inputs[0].name: samples["image"][:, None]})
     assert (scores.argmax(axis=1) == samples["labels"]).mean() > (0.95 if criterion == "second_order" else 0.5)
+
+
+def test_the_zeros_are_in_the_onnx_file(tmp_path: Path) -> None:
+    calibration = load_samples(DATA / "mnist_calibration.npz")
+    steps = parse_pipeline("prune{granularity=darb sparsity=0.75 criterion=second_order}, quantize")
+    graph = run_pipeline(read_onnx(DATA / "mnist_lenet.onnx"), steps, calibration=calibration).graph
+    for name, content in ONNX.emit(graph).items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    again = read_onnx(tmp_path / "model.onnx")
+    weights = [[c.data for c in g.constants.values() if c.data.dtype.kind == "i" and c.data.size > 99]
+               for g in (graph, again)]
+    zeros = [sorted(int((w == 0).sum()) for w in found) for found in weights]
+    assert zeros[0] == zeros[1]
+    assert sum(zeros[0]) >= 0.75 * 61_000
