@@ -28,8 +28,8 @@ def cluster(address: str, timeout: float) -> Workers:
             answer()
             shared = _sent(client, task, address)
             executor = client.get_executor(pure=False)
-            yield Pool(lambda pipeline: executor.submit(_run, shared, pipeline), (*LOST, KilledWorker, OSError), timeout,
-                       answer)
+            lost = *LOST, KilledWorker, OSError
+            yield Pool(lambda pipeline: executor.submit(_run, shared, pipeline), lost, timeout, answer)
 
     return workers
 
@@ -50,12 +50,15 @@ def _run(task: Task, pipeline: str) -> Trial:
 def _client(address: str, timeout: float) -> Iterator[Any]:
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise error("E601", "--scheduler needs the package 'distributed'",
                     remedy="pip install 'irc-compiler[cluster]'") from None
     connect: Any = Client  # has no annotations
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is reported as a diagnostic
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is reported as a diagnostic
     try:
+        get_address_host_port(address)  # a client that was not made properly complains when it is collected
         client = connect(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as problem:
         raise _silent(address, problem) from None

@@ -101,9 +101,10 @@ class _Reader:
     def steps(self) -> Iterator[Template]:
         while self.next < len(self.tokens):
             step = self.template(("separator",))
+            end = self.tokens[self.next].start() if self.next < len(self.tokens) else len(self.text)
             self.next += 1
             if any(isinstance(piece, Hole) or piece.text.strip() for piece in step):
-                yield step
+                yield (*step, Literal("", end))  # what is missing at the end is missing there, not in the last hole
 
     def template(self, ends: tuple[str, ...]) -> Template:
         """Everything up to a token of a kind in `ends` that stands outside of all brackets, or to the end."""
