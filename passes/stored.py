@@ -15,7 +15,9 @@ import numpy as np
 from irc.graph import Edit, Node
 from irc.ops.quantization import Dequantize
 from irc.ops.shape import Gather
-from irc.types import Array, Float, Format, IntArray, Integer, TensorType
+from irc.types import Array, Float, Format, IntArray, Integer, PowerOfTwo, TensorType
+
+_F32 = Float(32)
 
 
 def enter_codebook(edit: Edit, stem: str, values: Array, form: Format) -> str:
@@ -33,14 +35,24 @@ def enter_lookup(edit: Edit, stem: str, codebook: tuple[str, TensorType], index:
     return made
 
 
-def enter_dequantized(edit: Edit, stem: str, q: tuple[str, TensorType], scale: Array, axis: int) -> Node:
-    """Integers times a scale, or one scale for each index of `axis`, as a new value."""
+def enter_dequantized(edit: Edit, stem: str, q: tuple[str, TensorType], scale: Array, axis: int,
+                      real: Float = _F32) -> Node:
+    """Integers times a scale, or one scale for each index of `axis`, as a new value. Scales are stored as `real`."""
     name, kind = q
-    parameter = scale if scale.size > 1 else scale.reshape(())
-    factor = edit.constant(f"{stem}_scale", TensorType(Float(32), parameter.shape), parameter)
+    flat = scale.reshape(-1)
+    parameter = flat if flat.size > 1 else flat.reshape(())
+    factor = edit.constant(f"{stem}_scale", TensorType(real, parameter.shape), parameter)
     made = Node((edit.fresh(f"{stem}_dq"),), Dequantize(axis), (name, factor), (TensorType(Float(32), kind.shape),))
     edit.insert_after(name, made)
     return made
+
+
+def enter_integers(edit: Edit, stem: str, form: Integer | PowerOfTwo, q: Array, scale: Array, axis: int,
+                   real: Float = _F32) -> str:
+    """A new constant of integers with its dequantized value; returns the name of the latter."""
+    kind = TensorType(form, q.shape)
+    whole = edit.constant(f"{stem}_q", kind, q.astype(np.int64))
+    return enter_dequantized(edit, stem, (whole, kind), scale, axis, real).name
 
 
 def float32(values: Array) -> Array:

@@ -52,6 +52,7 @@ from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Format, Integer, Level, PowerOfTwo
 from passes.layers import constant_of, layers, tables
 from passes.quantize.calibration import Histogram, Quantizer, Watch, fit_minmax, fit_mse, fit_percentile, observe
+from passes.quantize.codebooks import with_integer_codebooks
 from passes.quantize.mixed import Bounds, Mix, rows_of
 from passes.quantize.placement import Component, Placement
 from passes.quantize.rounding import Plan, Rounder, outermost, planned
@@ -63,7 +64,7 @@ from passes.reconstruction.products import Gates, products
 from passes.reconstruction.tables import table_gram
 from passes.rounding.alphabet import Alphabet, alphabet
 from passes.rounding.fit import Letters, Rounding
-from passes.rounding.scales import Grid
+from passes.rounding.scales import Grid, best_scale, largest_scale
 
 _ASSUMED = Histogram(-1.0, 1.0, np.ones(2, np.int64))  # where only refusals are of interest
 
@@ -125,6 +126,7 @@ class Quantize(Pass):
         bounds = Bounds(self.mixed, self.average, self.loss)
         bounds.check()
         letters = alphabet(checked("weights", self.weights, signed=True))
+        graph = with_integer_codebooks(graph, letters, lambda rows: self._scales(rows, letters), context.selected)
         values = self._values(graph, context, letters)
         middle = values.finish()
         steps = Steps(middle, values.scale, values.largest)
@@ -190,6 +192,10 @@ class Quantize(Pass):
         rounding = Rounding(letters, Grid(self._bits()), rows.shape[2:], shared, self.weight_scale == "mse")
         gram = table_gram(graph, gather) if self.rounding == "gptq" else None
         return rounding.start(rows) if gram is None else rounding.fit(rows, gram[None])
+
+    def _scales(self, rows: Array, letters: Alphabet) -> Array:
+        choose = best_scale if self.weight_scale == "mse" else largest_scale
+        return choose(rows, letters, Grid(self._bits()))
 
     def _bits(self) -> int:
         return 1 if self.scales == "pot" else self.scale_bits

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from irc.graph import Graph, Node
+from irc.ops.quantization import Dequantize
 from irc.ops.quantization import Quantize as QuantizeOp
-from irc.types import Array, Float, TensorType
+from irc.types import Array, Float, Integer, TensorType
 from passes.quantize.calibration import Quantizer
-from passes.quantize.constants import constant, dequantize, dequantized
 from passes.quantize.placement import Component
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.fit import Letters
+from passes.stored import enter_integers
 
 
 class ValueRewrite:
@@ -67,16 +68,21 @@ class ValueRewrite:
         """A table's dequantized value, and its scales."""
         shape, scale = self.graph.tensor(name).shape, found.scale.reshape(-1)
         scale = scale[:1] if (scale == scale[0]).all() else scale
-        return dequantized(self.edit, name, letters.form, found.letters.reshape(shape), scale, 0), scale
+        return enter_integers(self.edit, name, letters.form, found.letters.reshape(shape), scale, 0), scale
 
     def _pair(self, value: str, quantizer: Quantizer) -> tuple[Node, Node]:
         kind, maker = self.graph.tensor(value), self.graph.producers.get(value)
         origin = maker.origin if maker else ""
-        parameters = (constant(self.edit, f"{value}_scale", Float(32), np.asarray(quantizer.scale)),
-                      constant(self.edit, f"{value}_zero", quantizer.format, np.asarray(quantizer.zero)))
+        parameters = (self._constant(f"{value}_scale", Float(32), np.asarray(quantizer.scale)),
+                      self._constant(f"{value}_zero", quantizer.format, np.asarray(quantizer.zero)))
         down = self.edit.node(f"{value}_q", QuantizeOp(quantizer.format), (value, *parameters), (
             kind, TensorType(Float(32), ()), TensorType(quantizer.format, ())), origin)
-        return down, dequantize(self.edit, f"{value}_dq", down.name, kind.shape, parameters, origin=origin)
+        up = Node((self.edit.fresh(f"{value}_dq"),), Dequantize(), (down.name, *parameters),
+                  (TensorType(Float(32), kind.shape),), origin)
+        return down, up
+
+    def _constant(self, stem: str, form: Float | Integer, data: Array) -> str:
+        return self.edit.constant(stem, TensorType(form, data.shape), data)
 
     def _swap(self, node: Node, old: str, new: str) -> None:
         """Let one node read `new` instead of `old`."""

@@ -13,11 +13,11 @@ from irc.graph import Graph, Node
 from irc.ops.elementwise import Add
 from irc.ops.linear import Conv
 from irc.ops.quantization import Dequantize
-from irc.types import Array, Float, IntArray, Integer
+from irc.types import Array, Float, IntArray, Integer, TensorType
 from passes.layers import Layer, per_channel
-from passes.quantize.constants import constant, dequantized
 from passes.quantize.steps import Steps
 from passes.rounding.alphabet import Alphabet
+from passes.stored import enter_integers
 
 _BIAS = Integer(True, 32)
 _ROOM = 1 << 29  # a bias uses at most a quarter of its 32 bits
@@ -75,7 +75,7 @@ class WeightRewrite:
             self._bias(layer, weight, step, out, self._real_bias(layer, shift))
         elif shift is not None:
             real = self._real_bias(layer, shift)
-            self._place(layer, constant(self.edit, _stem(layer), Float(32), self._shaped(layer, real)))
+            self._place(layer, self._real(_stem(layer), self._shaped(layer, real)))
 
     def recurrent(self, node: Node, bias: str) -> None:
         """Weights of a recurrent layer; its bias gains the shift of the input's products."""
@@ -84,7 +84,7 @@ class WeightRewrite:
         shift, known = self.shifts.get(node.name), self.graph.constants.get(bias)
         if shift is not None and known is not None:
             moved = known.data + np.concatenate((shift, np.zeros_like(shift)))
-            self._swap(node, bias, constant(self.edit, bias, Float(32), moved))
+            self._swap(node, bias, self._real(bias, moved))
 
     def _swap(self, node: Node, old: str, new: str) -> None:
         """Let one node read `new` instead of `old`."""
@@ -95,11 +95,14 @@ class WeightRewrite:
         """The dequantized value of a weight, made once."""
         if name not in self._values:
             weight = self.weights[name]
-            self._values[name] = dequantized(self.edit, name, weight.letters.form, weight.q, weight.scale,
-                                             max(weight.axis, 0))
+            self._values[name] = enter_integers(self.edit, name, weight.letters.form, weight.q, weight.scale,
+                                                max(weight.axis, 0))
         return self._values[name]
 
     # biases
+
+    def _real(self, stem: str, data: Array) -> str:
+        return self.edit.constant(stem, TensorType(Float(32), data.shape), data)
 
     def _real_bias(self, layer: Layer, shift: Array | None) -> Array:
         """The bias of each output channel, in reals."""
@@ -118,8 +121,8 @@ class WeightRewrite:
         q = np.clip(np.rint(real / unit - 0.5 * half), _BIAS.minimum // 2, _BIAS.maximum // 2).astype(np.int64)
         whole, scale = (2 * q + 1, unit / 2) if half else (q, unit)
         axis = 0 if _inside(layer) else layer.axis
-        self._place(layer, dequantized(self.edit, _stem(layer), _BIAS, self._shaped(layer, whole), scale, axis,
-                                       Float(64)))
+        self._place(layer, enter_integers(self.edit, _stem(layer), _BIAS, self._shaped(layer, whole), scale, axis,
+                                          Float(64)))
 
     def _shaped(self, layer: Layer, bias: Array) -> Array:
         """A bias in the shape that it has as an operand."""
