@@ -14,6 +14,7 @@ import equality
 import fuzz
 import integer_speed
 import models
+import pruning
 import quantized_models
 import random_models
 import remove_layers
@@ -27,7 +28,7 @@ README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
                                       reproducibility, models, quantized_models, round_trip, random_models,
-                                      sharing, remove_layers, fuzz)]
+                                      sharing, pruning, remove_layers, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:

@@ -226,3 +226,10 @@ def test_the_zeros_are_in_the_onnx_file(tmp_path: Path) -> None:
     zeros = [sorted(int((w == 0).sum()) for w in found) for found in weights]
     assert zeros[0] == zeros[1]
     assert sum(zeros[0]) >= 0.75 * 61_000
+
+
+def test_a_trial_looks_at_no_data() -> None:
+    graph = networks.small_cnn()
+    context = replace(context_of(graph), trial=True)
+    quick = Prune(criterion="second_order", scope="search", sparsity=0.3).run(graph, context)
+    assert quick == Prune(sparsity=0.3).run(graph, Context())

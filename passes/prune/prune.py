@@ -85,7 +85,7 @@ class Prune(Pass):
         _fitting(rule, [*found, *tables])
         calibrated = self.criterion in CALIBRATED and bool(found or tables)
         feeds = context.calibration_for(f"prune{{criterion={self.criterion}}}") if calibrated else {}
-        pruner = Pruner(graph, found, tables, rule, self.criterion, feeds)
+        pruner = Pruner(graph, found, tables, rule, "magnitude" if context.trial else self.criterion, feeds)
         after = self._pruned(pruner, context)
         _note(pruner.parts, after, context)
         return after
@@ -139,8 +139,8 @@ class Prune(Pass):
         """The sparsest network that the judge lets pass, beginning with the one that `scope=global` makes."""
         judge = context.judge_for("prune{scope=search}")
         sizes = np.array(list(pruner.units.values()), np.float64)
-        if not len(sizes):
-            return pruner.graph
+        if context.trial or not len(sizes):
+            return pruner.pruned(in_each(pruner, self.sparsity))
 
         def at(state: Array) -> Graph:
             counts = np.rint(state * sizes).astype(int)
