@@ -76,9 +76,28 @@ def test_quantized_weights_are_rewritten() -> None:
 
 def test_one_scale_for_the_tensor_when_asked() -> None:
     graph = Shift(granularity="tensor").run(networks.small_cnn(), Context())
-    assert all(graph.constants[f"{w.name}_scale"].type.shape == () for w in weights(graph))
+    assert all(graph.constants[f"{w.name.removesuffix('_q')}_scale"].type.shape == () for w in weights(graph))
 
 
 def test_only_selected_layers_are_rewritten() -> None:
     graph = Shift().run(networks.small_cnn(), Context(selected=lambda node: node.name == "g"))
-    assert [w.name for w in weights(graph)] == ["w2_pot"]
+    assert [w.name for w in weights(graph)] == ["w2_q"]
+
+
+@pytest.mark.parametrize(("name", "values", "bits"), [
+    ("pot", {0, *(s << e for e in range(7) for s in (1, -1))}, 4), ("s3", {0, 1, -1, 2, -2, 4, -4}, 3),
+    ("dense", {1, -1, 2, -2, 4, -4, 8, -8}, 3),
+])
+def test_alphabets_hold_what_their_papers_say(name: str, values: set[int], bits: int) -> None:
+    graph = Shift(alphabet=name).run(networks.small_cnn(), Context())
+    assert all(set(w.data.reshape(-1).tolist()) <= values for w in weights(graph))
+    assert {w.type.format.bits for w in weights(graph)} == {bits}
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "inq"])
+def test_rounding_together_is_closer_than_each_by_itself(rounding: str) -> None:
+    graph, data = networks.small_cnn(), networks.data_for(networks.small_cnn())
+    want, context = evaluate(graph, data)["out_y"], Context(calibration=data)
+    alone, together = (Shift(alphabet="s3", rounding=r).run(graph, context) for r in ("nearest", rounding))
+    errors = [np.square(evaluate(g, data)["out_y"] - want).sum() for g in (together, alone)]
+    assert errors[0] < 0.5 * errors[1]

@@ -42,7 +42,7 @@ from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Integer, Level
 from passes.binarize.activations import with_signs
-from passes.binarize.letters import Coder
+from passes.rounding.coder import Coder
 from passes.rounding.alphabet import alphabet
 from passes.rounding.scales import Grid
 

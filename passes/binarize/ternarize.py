@@ -29,7 +29,7 @@ import numpy as np
 from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Integer, Level
-from passes.binarize.letters import Coder
+from passes.rounding.coder import Coder
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.scales import Grid
 

@@ -75,7 +75,11 @@ class Rounding:
         """Letters and scales with which (wanted - values) gram (wanted - values)' of every row is small."""
         found = self.start(wanted, np.einsum("gii->gi", gram))
         values = compensated(wanted, gram, self._nearest(found.scale))
-        found = Letters(np.rint(values / found.scale[:, :, found.segment]), found.scale, found.segment)
+        return self.refined(wanted, gram, Letters(np.rint(values / found.scale[:, :, found.segment]), found.scale,
+                                                  found.segment))
+
+    def refined(self, wanted: Array, gram: Array, found: Letters) -> Letters:
+        """Letters and scales in turn, each the best for the other."""
         hessian = damped(gram, _DAMPING)
         sweeps = int(min(_ROUNDS * _SWEEPS, _WORK // (wanted.size * wanted.shape[2] + 1)))
         while sweeps > 0:

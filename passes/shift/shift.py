@@ -1,9 +1,14 @@
 """`shift`: weights as sums of a few signed powers of two, so that products become shifts and additions.
 
-Method: every weight becomes the nearest number of the additive power-of-two alphabet (Li et al. 2020, "Additive
-Powers-of-Two Quantization"; with one term DeepShift, Elhoushi et al. 2021), with one scale an output channel of least
-squared error. Scales have few significant bits, powers of two by default, so that requantization needs few additions
-too. Before::
+Alphabets, each times one scale an output channel:
+
+- `apot`: sums of up to `terms` powers +-2^0 .. +-2^exponent, or zero (Li et al. 2020, "Additive Powers-of-Two
+  Quantization: An Efficient Non-uniform Discretization for Neural Networks");
+- `pot`: zero or one power (Elhoushi et al. 2021, "DeepShift"); with exponent=6 a weight has a code of 4 bits;
+- `s3`: {0, +-1, +-2, +-4}, 3 bits (Li et al. 2021, "S3: Sign-Sparse-Shift Reparametrization");
+- `dense`: {+-1, +-2, +-4, +-8}, 3 bits and no zero (Li et al. 2023, "DenseShift").
+
+Scales have few significant bits, powers of two by default, so that requantization needs few additions too. Before::
 
     h: f32[1, 6, 24, 24] = conv(x, w, ...)
 
@@ -14,7 +19,10 @@ and after `shift{terms=2}`, where `w_q: p2e6` holds +-2^a +-2^b::
 
 `shift{terms=2}, quantize{activations=u8}` makes a network without any multiplication: quantize leaves these weights
 as they are and chooses power-of-two scales beside them. Weights that were quantized before are rewritten from their
-dequantized values.
+dequantized values. With `rounding=gptq` the weights of a layer are rounded together for the least error of its output
+on calibration data, as in `quantize`; with `rounding=inq` in four groups, the largest half of each row first, and the
+others make good for each group (Zhou et al. 2017, "Incremental Network Quantization", with least squares in the place
+of retraining).
 """
 
 from __future__ import annotations
@@ -24,13 +32,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from irc.graph import Edit, Graph, Node
+from irc.diagnostics import error
+from irc.graph import Graph
 from irc.ops.quantization import Dequantize
 from irc.pipeline.step import Context, Lossy, Pass, option
-from irc.types import Array, Float, IntArray, Level, PowerOfTwo, TensorType
-from passes.layers import Layer, layers, per_channel, restored
-from passes.rounding.alphabet import alphabet
-from passes.rounding.scales import Grid, best_scale, round_to
+from irc.types import Array, Float, Level, PowerOfTwo, TensorType
+from passes.layers import layers
+from passes.rounding.alphabet import Alphabet, alphabet
+from passes.rounding.coder import Coder, Rule
+from passes.rounding.fit import Rounding
+from passes.rounding.groups import fit_by_magnitude
+from passes.rounding.scales import Grid, best_scale
+
+_FORMATS = {"pot": PowerOfTwo(1, 6), "s3": PowerOfTwo(1, 2), "dense": PowerOfTwo(1, 3, zero=False)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,65 +55,63 @@ class Shift(Pass):
     requires: ClassVar[Level | None] = Level.MODEL
     ensures: ClassVar[Level | None] = Level.MODEL
 
-    terms: int = field(default=2, metadata=option("powers of two a weight may be the sum of", low=1, high=4))
-    exponent: int = field(default=6, metadata=option("largest exponent; the smallest is 0", low=0, high=12))
+    alphabet: str = field(default="apot", metadata=option(
+        "sums of powers, one power or zero, {0, 1, 2, 4} or {1, 2, 4, 8} with sign",
+        choices=("apot", "pot", "s3", "dense")))
+    terms: int = field(default=2, metadata=option("powers of two that a weight of apot may be the sum of",
+                                                  low=1, high=4))
+    exponent: int | None = field(default=None, metadata=option(
+        "largest exponent, the smallest is 0; none: 6, or that of the alphabet", low=0, high=12))
     granularity: str = field(
         default="channel", metadata=option("one weight scale for each of these", choices=("channel", "tensor"))
     )
     scale_bits: int = field(
         default=1, metadata=option("significant bits of a scale; 1: powers of two", low=1, high=8)
     )
+    rounding: str = field(default="nearest", metadata=option(
+        "each weight by itself, or the layer together on calibration data, by columns or by magnitude",
+        choices=("nearest", "gptq", "inq")))
 
     def run(self, graph: Graph, context: Context) -> Graph:
-        edit, done = graph.edit(), dict[str, str]()
-        for layer in layers(graph):
-            if context.selected(layer.node):
-                self._rewrite(graph, layer, edit, done, context)
-        return edit.finish()
+        letters, grid = alphabet(self.format()), Grid(self.scale_bits)
+        fit = fit_by_magnitude if self.rounding == "inq" else Rounding.fit
+        coder = Coder(letters, nearest_rule(letters, grid), grid, self.granularity == "tensor", fit)
+        real = with_real_weights(graph, context)
+        if self.rounding == "nearest":
+            return coder.each(real, context)
+        return coder.walked(real, real, context, f"shift{{rounding={self.rounding}}}", fit=True)
 
-    def _rewrite(self, graph: Graph, layer: Layer, edit: Edit, done: dict[str, str], context: Context) -> None:
-        """Let one layer read the rounded weight; a weight of several layers is rounded once."""
-        if layer.weight not in done:
-            real = real_constant(graph, layer.weight)
-            if real is None:
-                return
-            done[layer.weight] = self._constant(layer, real, edit, context)
-        _, *others = layer.node.operands[1:]
-        edit.replace(layer.node, replace(layer.node, operands=(layer.x, done[layer.weight], *others)))
-
-    def _constant(self, layer: Layer, real: Array, edit: Edit, context: Context) -> str:
-        """Round a weight; returns the dequantized value."""
-        form = PowerOfTwo(self.terms, self.exponent)
-        axis = layer.weight_axis if self.granularity == "channel" else -1
-        rows = per_channel(real, axis)
-        scale = best_scale(rows, alphabet(form), Grid(self.scale_bits))
-        q = restored(round_to(rows, scale, alphabet(form)), real.shape, axis)
-        rounded = restored(per_channel(q, axis) * scale[:, None], real.shape, axis)
-        context.note("weight_error", relative_error(real, rounded), node=layer.node.name)
-        return _dequantized(edit, layer.weight, form, q, scale, max(axis, 0))
+    def format(self) -> PowerOfTwo:
+        """The number format of the weights. Raises E304 for options that contradict each other."""
+        if self.alphabet == "apot":
+            return PowerOfTwo(self.terms, 6 if self.exponent is None else self.exponent)
+        found = _FORMATS[self.alphabet]
+        if self.exponent is None or self.exponent == found.exponent:
+            return found
+        if self.alphabet == "s3":
+            raise error("E304", f"the alphabet s3 ends at 2^{found.exponent}, not at 2^{self.exponent}",
+                        operator="shift", remedy=f"write alphabet=pot exponent={self.exponent}")
+        return replace(found, exponent=self.exponent)
 
 
-def _dequantized(edit: Edit, stem: str, form: PowerOfTwo, q: IntArray, scale: Array, axis: int) -> str:
-    parameter = scale if scale.size > 1 else scale.reshape(())
-    operands = (edit.constant(f"{stem}_pot", TensorType(form, q.shape), q),
-                edit.constant(f"{stem}_pot_scale", TensorType(Float(32), parameter.shape), parameter))
-    node = Node((edit.fresh(f"{stem}_pot_dq"),), Dequantize(axis), operands, (TensorType(Float(32), q.shape),))
-    edit.insert_after(operands[0], node)
-    return node.name
+def nearest_rule(letters: Alphabet, grid: Grid) -> Rule:
+    """The nearest letters, with the scales of least squared error."""
+    def rule(rows: Array) -> tuple[Array, Array]:
+        scale = best_scale(rows, letters, grid)
+        return letters.nearest(rows / scale[:, None]), scale
+
+    return rule
 
 
-def real_constant(graph: Graph, name: str) -> Array | None:
-    """The reals of a weight: a constant, or a dequantized one; None when it is neither."""
-    if name in graph.constants:
-        return graph.constants[name].data.astype(np.float64)
-    maker = graph.producers[name]
-    parts = [graph.constants.get(o) for o in maker.operands]
-    if not isinstance(maker.op, Dequantize) or any(p is None for p in parts):
-        return None
-    found = maker.op.evaluate(*(p.data[None] for p in parts if p is not None))
-    return np.asarray(found[0])
-
-
-def relative_error(real: Array, rounded: Array) -> float:
-    """Root of the squared error over the squared norm."""
-    return float(np.linalg.norm(rounded - real) / max(float(np.linalg.norm(real)), 1e-30))
+def with_real_weights(graph: Graph, context: Context) -> Graph:
+    """`graph` with reals where selected layers read dequantized constants."""
+    edit = graph.edit()
+    for layer in layers(graph):
+        maker = graph.producers.get(layer.weight)
+        if context.selected(layer.node) and maker is not None and isinstance(maker.op, Dequantize):
+            parts = [graph.constants.get(o) for o in maker.operands]
+            if all(part is not None for part in parts):
+                real = maker.op.evaluate(*(part.data[None] for part in parts if part is not None))
+                name = edit.constant(layer.weight, TensorType(Float(32), real.shape[1:]), np.asarray(real)[0])
+                edit.redirect(layer.weight, name)
+    return edit.finish()

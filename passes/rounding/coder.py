@@ -1,4 +1,4 @@
-"""Weights as -1, 0 and 1 times a scale: each by itself, or all weights of a layer for the least error of its output."""
+"""Weights as letters times a scale: each by itself, or all weights of a layer for the least error of its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from irc.graph import Edit, Graph
 from irc.pipeline.step import Context
-from irc.types import Array, IntArray, TensorType
+from irc.types import Array, IntArray, PowerOfTwo, TensorType
 from passes.layers import per_channel, restored
 from passes.reconstruction.apply import with_refits
 from passes.reconstruction.compensate import aligned
@@ -23,6 +23,9 @@ from passes.stored import enter_codebook, enter_dequantized, enter_lookup
 
 Rule: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The letters [rows, elements] of weights, and one scale a row."""
+
+Fit: TypeAlias = Callable[[Rounding, Array, Array], Letters]
+"""Letters and scales of wanted weights, for the least error under a Gram matrix."""
 
 _LEAST = 2.0**-10  # of the largest scale: what a channel of zeros gets, because integers need a scale
 
@@ -44,6 +47,7 @@ class Coder:
     rule: Rule
     grid: Grid
     shared: bool
+    fit: Fit = Rounding.fit
 
     def each(self, graph: Graph, context: Context) -> Graph:
         """Every weight by the rule."""
@@ -64,7 +68,7 @@ class Coder:
             return found
 
         feeds = context.calibration_for(what)
-        refits = reconstruct(original, graph, feeds, choose, context.selected)
+        refits = reconstruct(original, graph, feeds, choose, context.selected, shortcuts=fit)
         return self._entered(with_refits(graph, refits), coded)
 
     def _by_rule(self, weight: Array, product: Product) -> Coded:
@@ -76,7 +80,9 @@ class Coder:
 
     def _fitted(self, visit: Visit) -> list[Coded]:
         rounding = Rounding(self.letters, self.grid, visit.product.widths, self.shared)
-        found = rounding.fit(aligned(visit.target, visit.matrix, visit.statistics), visit.statistics.gram)
+        drift = visit.drift.cross if visit.drift else 0.0
+        wanted = aligned(visit.target, visit.matrix, visit.statistics, drift=drift)
+        found = self.fit(rounding, wanted, visit.statistics.gram)
         return list(self._parts(visit.product, found))
 
     def _parts(self, product: Product, found: Letters) -> Iterator[Coded]:
@@ -96,9 +102,10 @@ class Coder:
         return edit.finish()
 
     def _letters(self, edit: Edit, name: str, letters: IntArray) -> tuple[str, TensorType]:
-        """The letters as a constant. Two letters are looked up, because no format of one bit holds -1 and 1."""
+        """The letters as a constant. Levels without a format of their own are looked up: no format of one bit holds
+        -1 and 1."""
         kind = TensorType(self.letters.form, letters.shape)
-        if self.letters.levels is None:
+        if self.letters.levels is None or isinstance(kind.format, PowerOfTwo):
             return edit.constant(f"{name}_q", kind, letters), kind
         table = enter_codebook(edit, name, self.letters.levels, kind.format)
         values = TensorType(kind.format, self.letters.levels.shape)
