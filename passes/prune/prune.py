@@ -9,9 +9,9 @@ then are not there any more (`prune_channels` has more options).
 
 How much a weight matters is the `criterion`; of a block it is the largest (`magnitude`) or the sum over its weights.
 `activation` weighs each with the norm of its input (Sun et al. 2024, "A Simple and Effective Pruning Approach for Large
-Language Models"), `second_order` with the error of the layer's output (Hassibi & Stork 1993). There the
-weights that stay make good for those that go: the zeros are chosen by ADMM and the others solved for, layer by layer, on
-what the pruned layers before compute (Meng et al. 2024, "ALPS"). Before::
+Language Models"), `second_order` with the error of the layer's output (Hassibi & Stork 1993). There
+the weights that stay make good for those that go: the zeros are chosen by ADMM and the others solved for, layer by
+layer, on what the pruned layers before compute (Meng et al. 2024, "ALPS"). Before::
 
     const w: f32[2, 4] = [[0.9, -0.1, 0.4, 0.05], [-0.6, 0.2, -0.01, 0.7]]
 
