@@ -140,7 +140,8 @@ class Either(Selector):
         return self.a.select(graph) | self.b.select(graph)
 
     def __str__(self) -> str:
-        return f"({self.a} | {self.b})"
+        first = str(self.a)[1:-1] if isinstance(self.a, Either) else str(self.a)  # as it is read, from the left
+        return f"({first} | {self.b})"
 
 
 def exactly(name: str) -> Name:
