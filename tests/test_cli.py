@@ -82,7 +82,8 @@ def test_json_has_the_documented_keys(command: str, built: Path, tmp_path: Path)
     source, data = dense(tmp_path), dense_data(tmp_path)
     arguments = {"compile": [source, "--target", "sim", "-o", tmp_path / "b"], "check": [source],
                  "opt": [source, "--passes", "clean"], "verify": [built, "--data", data, "--only", "sim"],
-                 "explain": [built], "run": [built, "--input", data]}
+                 "explain": [built], "run": [built, "--input", data],
+                 "explore": [source, "--space", "?{clean | narrow}", "--data", data, "-o", tmp_path / "e"]}
     answer = irc(command, *arguments.get(command, []), "--json")
     assert (answer.code, answer.err) == (0, "")
     assert next(iter(answer.json)) == "ok"
