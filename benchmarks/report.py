@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -42,6 +42,13 @@ class Table:
         merged = {tuple(row[k] for k in self.key): row for row in (*self.rows(), *dated)}
         RESULTS.mkdir(exist_ok=True)
         self.path.write_text("".join(f"{json.dumps(row)}\n" for row in merged.values()), "utf-8")
+
+    def replace(self, field: str, fresh: Sequence[Row]) -> None:
+        """Write rows, in place of all older ones with the same value in a field: fronts differ in length."""
+        values = {row[field] for row in fresh}
+        kept = [row for row in self.rows() if row[field] not in values]
+        self.path.write_text("".join(f"{json.dumps(row)}\n" for row in kept), "utf-8")
+        self.record(fresh)
 
     def show(self, rows: Iterable[Row]) -> None:
         """Print rows as a table."""
