@@ -32,14 +32,19 @@ from passes.prune.channels import Axes, Channels, Numbering, numbered, pinned
 Rule: TypeAlias = Callable[[Numbering, Node, list[Axes]], Axes]
 
 
-def channels_of(graph: Graph) -> Channels:
+def usual(graph: Graph, node: Node) -> Rule | None:
+    """How a node ties what lives and dies together; None when it pins all that it touches."""
+    return next((rule for kinds, rule in RULES if isinstance(node.op, kinds)), None)
+
+
+def channels_of(graph: Graph, rule_for: Callable[[Graph, Node], Rule | None] = usual) -> Channels:
     """The channels of a network at model level: one walk, linear in the number of indices."""
     numbering = Numbering(graph)
     numbering.axes.update((port.name, _all_pinned(graph, port.name)) for port in graph.inputs)
     for constant in graph.constants.values():
         numbering.axes[constant.name] = tuple(map(numbering.fresh, constant.type.shape))
     for node in graph.nodes:
-        _visit(numbering, node)
+        _visit(numbering, node, rule_for(graph, node))
     numbering.pin(axis for port in graph.outputs for axis in numbering.axes[port.value])
     return numbered(numbering)
 
@@ -48,9 +53,8 @@ def _all_pinned(graph: Graph, value: str) -> Axes:
     return tuple(map(pinned, graph.tensor(value).shape))
 
 
-def _visit(numbering: Numbering, node: Node) -> None:
+def _visit(numbering: Numbering, node: Node, rule: Rule | None) -> None:
     operands = [numbering.axes[o] for o in node.operands if o != MISSING]
-    rule = next((rule for kinds, rule in RULES if isinstance(node.op, kinds)), None)
     if rule is not None and not _unusual(numbering, node):
         numbering.axes[node.name] = rule(numbering, node, operands)
         return

@@ -1,0 +1,1 @@
+"""Equal ranges for channels that only one factor ties together."""
