@@ -202,10 +202,11 @@ def test_annealing_leaves_the_edge_where_a_climber_is_stuck() -> None:
     assert best(annealed=True) > best(annealed=False)
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
 @pytest.mark.parametrize("criterion", ["magnitude", "second_order"])
-def test_zeros_survive_quantize_and_the_trained_network_still_works(criterion: str) -> None:
+def test_zeros_survive_quantize_and_the_trained_network_still_works(criterion: str, rounding: str) -> None:
     calibration, samples = (load_samples(DATA / f"{n}.npz") for n in ("mnist_calibration", "mnist"))
-    steps = parse_pipeline(f"prune{{sparsity=0.7 criterion={criterion}}}, quantize{{weights=s5}}")
+    steps = parse_pipeline(f"prune{{sparsity=0.7 criterion={criterion}}}, quantize{{weights=s5 rounding={rounding}}}")
     graph = run_pipeline(read_onnx(DATA / "mnist_lenet.onnx"), steps, calibration=calibration).graph
     weights = [c.data for c in graph.constants.values() if str(c.type.format) == "s5"]
     assert len(weights) == 5

@@ -91,7 +91,7 @@ class Rounder:
 
     def _chosen(self, visit: Visit, compensate: bool) -> Array:
         product, plan = visit.product, self.plans[visit.product.weights[0]]
-        rounding = Rounding(plan.alphabet, plan.grid, product.widths, plan.shared)
+        rounding = Rounding(plan.alphabet, plan.grid, product.widths, plan.shared, kept=_kept(visit, plan.alphabet))
         if compensate:
             drift = visit.drift.cross if visit.drift else 0.0
             wanted = aligned(visit.target, visit.matrix, visit.statistics, drift=drift)
@@ -108,3 +108,11 @@ class Rounder:
             plan, scale = self.plans[name], found.scale[:, :, i].reshape(-1)
             self.weights[name] = Weight(plan.alphabet, q.astype(np.int64), scale[:1] if plan.shared else scale,
                                         plan.channels)
+
+
+def _kept(visit: Visit, alphabet: Alphabet) -> Array | None:
+    """Zeros stay zero, as those that were pruned, where the alphabet has a zero; None when there are none to keep."""
+    kept = np.asarray(visit.target != 0)
+    if kept.all() or kept.shape != visit.matrix.shape or np.any(alphabet.nearest(np.zeros(1))):
+        return None
+    return kept

@@ -40,13 +40,14 @@ class Letters:
 @dataclass(frozen=True, slots=True)
 class Rounding:
     """How a matrix is to be rounded. Columns of one constant are a segment of `widths` with scales of its own, one a
-    row, or a single one with `shared`."""
+    row, or a single one with `shared`. Weights that are not `kept` become zero."""
 
     alphabet: Alphabet
     grid: Grid
     widths: Sequence[int]
     shared: bool = False
     search: bool = True  # scales of least squared error to start from; else such that nothing is clipped
+    kept: Array | None = None
 
     @property
     def segment(self) -> IntArray:
@@ -69,7 +70,8 @@ class Rounding:
 
     def nearest_letters(self, wanted: Array, scale: Array) -> Letters:
         """The nearest letters with given scales."""
-        return Letters(self.alphabet.nearest(wanted / scale[:, :, self.segment]), scale, self.segment)
+        letters = self.alphabet.nearest(wanted / scale[:, :, self.segment])
+        return Letters(letters if self.kept is None else letters * self.kept, scale, self.segment)
 
     def fit(self, wanted: Array, gram: Array) -> Letters:
         """Letters and scales with which (wanted - values) gram (wanted - values)' of every row is small."""
@@ -92,7 +94,8 @@ class Rounding:
     def _nearest(self, scale: Array) -> Nearest:
         def nearest(values: Array, columns: IntArray) -> Array:
             steps = scale[:, :, self.segment[columns]]
-            return np.asarray(self.alphabet.nearest(values / steps) * steps)
+            found = self.alphabet.nearest(values / steps) * steps
+            return np.asarray(found if self.kept is None else found * self.kept[:, :, columns])
 
         return nearest
 
