@@ -54,8 +54,9 @@ def check_model(model: Path, target: str | None = None, passes: str | None = Non
     pipeline = passes if passes is not None else default_pipeline(graph)
     stages, refused = Stages(graph), dict[Diagnostic, list[str]]()
     taking = backends if target else [b for b in backends if _takes(b, graph, pipeline)]
-    for steps, users in plans(graph, pipeline, taking):
-        for found, names in tried(graph, steps, users, stages):
+    trials = Trials(graph, stages)
+    for steps, users in sorted(plans(graph, pipeline, taking), key=lambda plan: len(plan[0])):
+        for found, names in trials.refusals(steps, users):
             refused.setdefault(found, []).extend(names)
     return Findings(stages.graphs(), tuple(Refusal(found, tuple(names)) for found, names in refused.items()))
 
@@ -74,17 +75,30 @@ def plans(graph: Graph, pipeline: str, backends: Sequence[Backend]) -> Iterator[
         yield steps, [backend for other, backend in ways if tuple(step.text for step in other) == text]
 
 
-def tried(graph: Graph, steps: Sequence[Step], backends: Sequence[Backend],
-          stages: Stages) -> list[tuple[Diagnostic, list[str]]]:
-    """What the passes refuse on the way to all of these backends, or then the backends, each with who is kept off."""
-    data = made_up(graph)
-    judge = Criterion(metric="cosine").judge(graph, data) if data is not None else None
-    try:
-        outcome = run_pipeline(graph, steps, calibration=data, observe=stages.observe, check=False, judge=judge,
-                               trial=True)
-    except IrcError as problem:
-        return [(found, [backend.name for backend in backends]) for found in problem.diagnostics]
-    return [(found, [backend.name]) for backend in backends for found in backend.refused(outcome.graph)]
+class Trials:
+    """Tries the ways down from a graph. Where one goes on from the end of another, it starts there."""
+
+    def __init__(self, graph: Graph, stages: Stages) -> None:
+        self._ends: dict[tuple[str, ...], Graph] = {(): graph}
+        self._stages = stages
+        self._data = made_up(graph)
+        self._judge = Criterion(metric="cosine").judge(graph, self._data) if self._data is not None else None
+
+    def refusals(self, steps: Sequence[Step], backends: Sequence[Backend]) -> list[tuple[Diagnostic, list[str]]]:
+        """What the passes refuse on the way to all of these backends, or then the backends, each with who is kept
+        off."""
+        try:
+            end = self._end(steps)
+        except IrcError as problem:
+            return [(found, [backend.name for backend in backends]) for found in problem.diagnostics]
+        return [(found, [backend.name]) for backend in backends for found in backend.refused(end)]
+
+    def _end(self, steps: Sequence[Step]) -> Graph:
+        texts = tuple(step.text for step in steps)
+        start = max((way for way in self._ends if texts[: len(way)] == way), key=len)
+        outcome = run_pipeline(self._ends[start], steps[len(start):], calibration=self._data, judge=self._judge,
+                               observe=self._stages.observe, check=False, trial=True)
+        return self._ends.setdefault(texts, outcome.graph)
 
 
 def made_up(graph: Graph) -> dict[str, Array] | None:

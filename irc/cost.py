@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from irc.actor import node_firings, rom_operands, stream_operands
-from irc.dataflow.timing import Timing, simulate_timing
 from irc.codebook import lookup_of
+from irc.dataflow.timing import Timing, simulate_timing
 from irc.graph import Constant, Graph, Node
 from irc.ops.depthwise import Depthwise
 from irc.ops.linear import Conv, MatMul

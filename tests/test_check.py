@@ -14,7 +14,7 @@ from irc.compiler import Request, compile_design
 from irc.diagnostics import IrcError
 from irc.graph import Graph
 from irc.ops.elementwise import Add
-from irc.ops.quantization import Requantize
+from irc.ops.quantization import MultiplyShift, Requantize
 from irc.pipeline.step import Context
 from irc.types import Integer, Level
 from passes.lower.requantize import SelectRequantizers
@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1]
 def requantized(top: list[int], bottom: list[int]) -> Graph:
     """(x + 5) * top / bottom, a ratio for each channel."""
     net = networks.Network()
-    x = net.op("sum", Add(), net.input("x", (1, len(top)), Integer(True, 20)), net.constant("five", np.array([[5]]), S64))
+    x, five = net.input("x", (1, len(top)), Integer(True, 20)), net.constant("five", np.array([[5]]), S64)
+    x = net.op("sum", Add(), x, five)
     ratio = [net.constant(name, np.array(values), S64) for name, values in (("top", top), ("bottom", bottom))]
     return net.graph(net.op("y", Requantize(U8, 3), x, *ratio), level=Level.INTEGER)
 
@@ -35,9 +36,10 @@ def test_a_trial_takes_a_likely_multiplier_without_looking_for_the_shortest() ->
     graph = requantized([1, 3, 1], [3, 1000, 1 << 40])
     (node,) = (tried := SelectRequantizers().run(graph, Context(trial=True))).nodes
     tried.verify()
-    multiplier, offset = (tried.constants[name].data for name in node.operands[1:])
-    np.testing.assert_allclose(multiplier / 2.0**node.op.shift, [1 / 3, 3 / 1000, 0], atol=2.0**-16)
-    np.testing.assert_allclose(offset / 2.0**node.op.shift, [3.5 + 5 / 3, 3.5 + 0.015, 3.5], atol=2.0**-16)
+    assert isinstance(node.op, MultiplyShift)
+    multiplier, offset = (np.ldexp(tried.constants[name].data, -node.op.shift) for name in node.operands[1:])
+    np.testing.assert_allclose(multiplier, np.array([1 / 3, 3 / 1000, 0]), atol=2.0**-16)
+    np.testing.assert_allclose(offset, np.array([3.5 + 5 / 3, 3.5 + 0.015, 3.5]), atol=2.0**-16)
 
 
 def test_a_ratio_beyond_every_shift_is_tried_too() -> None:

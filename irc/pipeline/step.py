@@ -63,8 +63,8 @@ class Context:
     `calibration` maps input ports to arrays [samples, *shape] (None when the user gave none). `selected` tells whether
     the user's selector (`@ op(Conv) & !name("head*")`) takes a node; without selector it takes all. `note` records a
     fact about what was done (shown by `irc explain`): note("sparsity", 0.9, node="conv1"). `judge` scores graphs on
-    the user's data (None when there are none). `trial` says that only refusals are of interest: choices that take long
-    may be made without care.
+    the user's data (None when there are none). `trial` says that only refusals are of interest
+    (`irc check`): where every choice would be accepted, a pass may take a likely one instead of searching or proving.
     """
 
     calibration: Mapping[str, Array] | None = None

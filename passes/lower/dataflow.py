@@ -10,6 +10,7 @@ after:   c1_window: stream u8[784, 25] lanes=1 repeat=6 depth=5 = window(image, 
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -124,10 +125,10 @@ class _Lowering:
 
     def _output(self, port: Port) -> Port:
         layout = self.layout(port.value)
-        for axes in itertools.permutations(range(len(layout.shape))):
-            if np.array_equal(_raster(layout.shape).transpose(axes).ravel(), layout.order):
-                tensor = self.graph.tensor(port.value)
-                return replace(port, type=self.types[layout.channel], value=layout.channel, tensor=tensor, order=axes)
+        axes = _axes_of(layout)
+        if np.array_equal(_raster(layout.shape).transpose(axes).ravel(), layout.order):
+            tensor = self.graph.tensor(port.value)
+            return replace(port, type=self.types[layout.channel], value=layout.channel, tensor=tensor, order=axes)
         raise error("E306", f"output '{port.name}' leaves in an order that no permutation of its axes describes")
 
     def layout(self, name: str) -> Layout:
@@ -180,12 +181,14 @@ class _Lowering:
     def parameter(self, layout: Layout, value: Array, stem: str, type: TensorType, channels: int) -> str:
         """A constant that broadcasts over a tensor, in stream order: [1, ...] or [channels, ...]."""
         rank = len(layout.shape)
-        tail = value.shape[rank:]
-        spread = np.broadcast_to(value, (*layout.shape, *tail)).reshape(-1, *tail)[layout.order]
-        rows = spread.reshape(-1, channels, *tail)
+        kinds = value.reshape(*value.shape[:rank], -1)  # the same number stands for the same entries
+        first, which = np.unique(kinds.reshape(-1, kinds.shape[-1]), axis=0, return_index=True, return_inverse=True)[1:]
+        spread = np.broadcast_to(which.reshape(value.shape[:rank]), layout.shape).ravel()[layout.order]
+        rows = spread.reshape(-1, channels)
         if (rows != rows[:1]).any():
             raise self.refuse("a constant differs between positions of the stream", "fold it into the weights")
-        found = rows[0] if (rows[0] != rows[0, :1]).any() else rows[0, :1]
+        used = rows[0] if (rows[0] != rows[0, :1]).any() else rows[0, :1]
+        found = value.reshape(-1, *value.shape[rank:])[first[used]]
         return self.constant(stem, TensorType(type.format, found.shape), found)
 
 
@@ -196,6 +199,17 @@ def channels_last(rank: int) -> tuple[int, ...]:
 
 def _raster(shape: tuple[int, ...]) -> IntArray:
     return np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
+
+
+def _axes_of(layout: Layout) -> tuple[int, ...]:
+    """The order of the axes in which a tensor would travel as `layout` says: the later the second index of an axis
+    comes, the further out it is. Axes of one index stand where they make the order smallest."""
+    raster = _raster(layout.shape)
+    place = np.empty_like(layout.order)
+    place[layout.order] = np.arange(len(place))
+    second = {axis: int(place[raster.take(1, axis).flat[0]]) for axis, size in enumerate(layout.shape) if size > 1}
+    single = [axis for axis, size in enumerate(layout.shape) if size == 1]
+    return tuple(heapq.merge(single, sorted(second, key=second.__getitem__, reverse=True)))
 
 
 R = TypeVar("R", bound=Op)

@@ -15,7 +15,7 @@ from irc.ops.elementwise import Clip
 from irc.ops.quantization import Dequantize, Requantize, Threshold
 from irc.ops.quantization import Quantize as QuantizeOp
 from irc.rounding import HALF_EVEN, edge
-from irc.types import Array, Integer, smallest_integer
+from irc.types import Integer, smallest_integer
 from passes.lower.integer_affine import AffineLowering
 from passes.lower.quantity import ONE, Quantity, Scale, fractions
 from passes.lower.staircase import MOST_STEPS, Affine, Steps
@@ -155,15 +155,16 @@ class QuantizeLowering(AffineLowering):
         if len(unit) > 1:
             shape[axis] = len(unit)
         scales, units = x.scales(), np.array(unit, object).reshape(shape)
-        offset: Array = np.array(0, object) if x.offset is None else x.offset.astype(object)
-        shift = (offset - x.zero) * scales + (0 if x.shift is None else x.shift)
+        shift = np.full(shape, Fraction(0)) if x.shift is None else x.shift
+        if x.offset is not None or x.zero:
+            shift = shift + ((0 if x.offset is None else x.offset.astype(object)) - x.zero) * scales
         slopes, shifts = np.broadcast_arrays(scales / units, shift / units)
         axes = [i for i, n in enumerate(slopes.shape) if n > 1]
         if len(axes) > 1:
             raise self.refused(node, "a constant before a quantize differs between positions",
                                "quantize it to the product of the scales")
         pairs = zip(slopes.flat, shifts.flat, strict=True)
-        return [Affine(Fraction(slope), Fraction(shift)) for slope, shift in pairs], axes[0] if axes else axis
+        return [Affine(slope, shift) for slope, shift in pairs], axes[0] if axes else axis
 
 
 def _rounded(mode: str, real: Fraction) -> int:

@@ -59,10 +59,10 @@ class Quantity:
         """The same with the shift as part of the offset, where it is a whole number of steps everywhere."""
         if self.shift is None or not all(self.scale):
             return self
-        steps: Array = self.shift / self.scales()
-        if any(Fraction(s).denominator != 1 for s in steps.flat):
+        shift, scale = np.broadcast_arrays(self.shift, self.scales())
+        if any((b / a).denominator != 1 for b, a in zip(shift.flat, scale.flat, strict=True)):  # mostly the first
             return self
-        moved = steps.astype(np.int64)
+        moved = np.asarray(shift / scale).astype(np.int64)
         return replace(self, shift=None, offset=moved if self.offset is None else self.offset + moved)
 
 
@@ -74,8 +74,8 @@ def fractions(scale: Array) -> Scale:
 
 def exact(values: Array) -> Array:
     """An array of floats as an array of fractions."""
-    return np.frompyfunc(lambda v: Fraction(float(v)), 1, 1)(values) if np.ndim(values) else np.array(
-        Fraction(float(values)), object)
+    different, which = np.unique(values, return_inverse=True)
+    return np.array([Fraction(v) for v in different.tolist()], object)[which.reshape(-1)].reshape(np.shape(values))
 
 
 def common_step(a: Fraction, b: Fraction) -> Fraction:

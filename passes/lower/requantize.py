@@ -34,7 +34,7 @@ from irc.pipeline.step import Context, Exact, Pass, option
 from irc.types import Array, IntArray, Integer, Level, PowerOfTwo, TensorType, signed_digit_mask, smallest_integer
 from passes.layers import along_axis
 from passes.lower.ranges import Interval, ranges
-from passes.lower.steps import Line, Multipliers, Search, Steps, exact_steps, multipliers
+from passes.lower.steps import Line, Multipliers, Search, Steps, exact_steps, likely, multipliers
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +61,22 @@ class SelectRequantizers(Pass):
         return edit.finish()
 
     def _select(self, chain: Chain, known: Mapping[str, Interval], edit: Edit, context: Context) -> None:
-        steps = chain.steps(known[chain.source])
+        if context.trial:
+            edit.replace(chain.node, multiplication(chain, likely(chain.lines, chain.op.zero), edit))
+        else:
+            made, how = self._proven(chain, chain.steps(known[chain.source]), edit)
+            context.note("requantizer", how, node=chain.node.name)
+            edit.replace(chain.node, made)
+        for absorbed in chain.absorbed:
+            edit.replace(absorbed)
+
+    def _proven(self, chain: Chain, steps: list[Steps], edit: Edit) -> tuple[Node, str]:
+        """The cheaper form that is equal, and what it is."""
         found = None if self.method == "threshold" else self._multipliers(chain, steps)
         levels = max(len(s.thresholds) for s in steps)
         if found is None or (self.method == "auto" and levels <= self._adders(chain, found)):
-            made, how = thresholds(chain, steps, edit), f"threshold, {levels} steps"
-        else:
-            made = multiplication(chain, found, edit)
-            how = f"multiply_shift, shift {found.shift}, {found.digits} digits"
-        context.note("requantizer", how, node=chain.node.name)
-        edit.replace(chain.node, made)
-        for absorbed in chain.absorbed:
-            edit.replace(absorbed)
+            return thresholds(chain, steps, edit), f"threshold, {levels} steps"
+        return multiplication(chain, found, edit), f"multiply_shift, shift {found.shift}, {found.digits} digits"
 
     def _multipliers(self, chain: Chain, steps: list[Steps]) -> Multipliers | None:
         searches = [Search.of(s, line.slope) for s, line in zip(steps, chain.lines, strict=True)]

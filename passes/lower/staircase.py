@@ -63,6 +63,7 @@ class Steps:
 
     def thresholds(self, channels: Iterable[Affine], form: Integer) -> IntArray:
         """[channels, high - low] smallest integers of `form` that reach each result, at least one column."""
-        edges = Edges.of(self.edges or ((Fraction(0), True),))
-        found = np.array([line.reached(edges, form) for line in channels])
+        edges, lines = Edges.of(self.edges or ((Fraction(0), True),)), tuple(channels)
+        rows = {line: line.reached(edges, form) for line in dict.fromkeys(lines)}
+        found = np.array([rows[line] for line in lines])
         return found if self.edges else np.full_like(found, form.maximum + 1)

@@ -24,6 +24,7 @@ from irc.types import Array, IntArray, Integer, signed_digit_mask
 _WIDTH = 60  # bits that m * acc + b may take, so that int64 arithmetic is exact everywhere
 _NEAR = np.arange(-3, 4)
 _WIDE = np.arange(-48, 49)
+_LIKELY = 16  # bits of multipliers that are not searched for
 _EXTRA = 8  # shifts beyond the smallest one in which multipliers of few digits are looked for
 
 
@@ -113,18 +114,20 @@ class Search:
     def solve(self, shift: int, wide: bool = False) -> tuple[IntArray, IntArray, IntArray]:
         """All multipliers near the slope that are right at this shift, with the interval of their offsets."""
         near = np.int64(round(self.slope * 2.0**shift)) + (_WIDE if wide else _NEAR)
-        m = np.unique(np.maximum(near, 0))
+        m = near[near >= 0]
         widest = 1 << _WIDTH
         least = ((self.level << shift) - m[:, None] * self.at).max(axis=1, initial=-widest)
         most = ((self.upper_level << shift) - 1 - m[:, None] * self.upper_at).min(axis=1, initial=widest)
         right = least <= most
         return m[right], least[right], most[right]
 
-    def smallest_shift(self, last: int) -> int | None:
-        """Bisect for the first shift with a solution; None when there is none up to `last`."""
-        if last < 0 or not len(self.solve(last)[0]):
+    def smallest_shift(self, least: int, last: int) -> int | None:
+        """The first shift from `least` to `last` with a solution, found by bisection; None when there is none."""
+        if least > last or len(self.solve(least)[0]):
+            return least if least <= last else None
+        if not len(self.solve(last)[0]):
             return None
-        return bisect.bisect_left(range(last), True, key=lambda s: len(self.solve(s)[0]) > 0)
+        return bisect.bisect_left(range(last), True, least + 1, key=lambda s: len(self.solve(s)[0]) > 0)
 
     def cheapest(self, shift: int, wide: bool) -> tuple[int, int, int]:
         """Digits, multiplier and offset of the solution with the fewest nonzero digits (then the smallest)."""
@@ -164,11 +167,12 @@ def multipliers(searches: Sequence[Search], largest: int, terms: int | None) -> 
 
     With `terms`, larger shifts are tried too, until every multiplier has at most that many nonzero digits (0: as few
     as can be found)."""
-    last = min(s.last_shift(largest) for s in searches)
-    found = [s.smallest_shift(last) for s in searches]
-    if any(f is None for f in found):
-        return None
-    first = max(f for f in found if f is not None)
+    first, last = 0, min(s.last_shift(largest) for s in searches)
+    for search in searches:  # what solves the channels before is where this one starts: most need no bisection
+        shift = search.smallest_shift(first, last)
+        if shift is None:
+            return None
+        first = shift
     if terms is None:
         return _at(searches, first, False)
     tried = []
@@ -182,3 +186,15 @@ def multipliers(searches: Sequence[Search], largest: int, terms: int | None) -> 
 def _at(searches: Sequence[Search], shift: int, wide: bool) -> Multipliers:
     rows = np.array([s.cheapest(shift, wide) for s in searches], np.int64)
     return Multipliers(shift, rows[:, 1], rows[:, 2], int(rows[:, 0].max()))
+
+
+def likely(lines: Sequence[Line], zero: int) -> Multipliers:
+    """The ratios rounded to _LIKELY bits, which nearly always is enough; nothing is proven."""
+    slopes = np.array([line.slope for line in lines])
+    shift = min(max(_LIKELY - math.frexp(float(slopes.max()))[1], 0), 62)
+    unit = 2.0**shift
+    constants = np.array([line.constant * (line.top / line.bottom) for line in lines])
+    widest = 2.0**_WIDTH
+    multiplier = np.rint(np.minimum(slopes * unit, widest)).astype(np.int64)
+    offset = np.clip(np.rint((constants + zero + 0.5) * unit), -widest, widest).astype(np.int64)
+    return Multipliers(shift, multiplier, offset, int(nonzero_digits(multiplier).max()))
