@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -146,6 +148,10 @@ def test_evolution_finds_more_of_the_front_than_chance() -> None:
 
 
 # --- trials
+
+def test_a_graph_arrives_at_a_worker_as_it_was_sent() -> None:
+    assert pickle.loads(pickle.dumps(GRAPH)) == GRAPH
+
 
 def test_macs_leave_out_weights_of_zero() -> None:
     net = networks.Network()
@@ -322,6 +328,13 @@ def test_a_cluster_without_workers_does_not_answer(model: Path) -> None:
     with LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=":0") as empty:
         answer = run(model, "out", "--scheduler", empty.scheduler_address, "--timeout", 0.2)
     assert (answer.code, answer.err[:11]) == (2, "error[E604]")
+
+
+def test_a_cluster_needs_the_extra(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    answer = run(model, "out", "--scheduler", "tcp://127.0.0.1:1")
+    assert (answer.code, answer.err[:11]) == (2, "error[E601]")
+    assert "irc-compiler[cluster]" in answer.err
 
 
 # --- what is shown

@@ -29,9 +29,10 @@ def needed(name: str, seen: set[str]) -> Iterator[str]:
 
 
 RUNTIME = sorted(needed("irc-compiler", set()))
+CLUSTER = sorted(needed("distributed", set(RUNTIME)))  # the extra `cluster`
 
 
-@pytest.mark.parametrize("name", RUNTIME)
+@pytest.mark.parametrize("name", [*RUNTIME, *CLUSTER])
 def test_no_runtime_dependency_carries_rust(name: str) -> None:
     found = distribution(name)
     assert "maturin" not in (found.read_text("WHEEL") or "")
@@ -51,7 +52,7 @@ def test_the_licence_is_the_standard_text() -> None:
     assert PROJECT["project"]["license"] == "Apache-2.0"
 
 
-@pytest.mark.parametrize("group", ["irc.passes", "irc.backends"])
+@pytest.mark.parametrize("group", ["irc.passes", "irc.backends", "irc.pipelines", "irc.spaces"])
 def test_every_plug_in_is_where_the_entry_point_says(group: str) -> None:
     for target in PROJECT["project"]["entry-points"][group].values():
         module = target.partition(":")[0]
