@@ -14,6 +14,7 @@ import numpy as np
 from irc.diagnostics import error
 from irc.graph import Graph, Node
 from irc.types import Array, IntArray
+from passes.layers import layers
 from passes.prune.budget import Filters, Quotas, Work
 from passes.prune.channels import Channels, Mixer, mixers
 from passes.prune.importance import Importance, Norm, OutputError
@@ -35,6 +36,16 @@ class Pruned:
 
     graph: Graph
     masked: Graph
+
+    def filters(self) -> Iterable[tuple[str, int, int]]:
+        """Layers that lost filters: node, how many are left, how many there were."""
+        lost = {layer.node.name: layer for layer in layers(self.graph)}
+        for layer in layers(self.masked):
+            if layer.node.name in lost:
+                left, before = (graph.tensor(one.weight).shape[one.weight_axis] for graph, one in (
+                    (self.graph, lost[layer.node.name]), (self.masked, layer)))
+                if left < before:
+                    yield layer.node.name, left, before
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +73,10 @@ def pruned(graph: Graph, target: Target, criterion: str = "second_order", feeds:
     return Pruned(_without(network, channels, gone), network)
 
 
-def without_dead_channels(graph: Graph) -> Graph:
-    """The same network without the channels that nothing depends on; one of every axis stays."""
+def without_dead_channels(graph: Graph, selected: Callable[[Node], bool] = lambda node: True) -> Graph:
+    """The same network without the channels of selected layers that nothing depends on; one of every axis stays."""
     channels, known = channels_of(graph), known_values(graph)
-    gone = removable(channels, known)
+    gone = _of_selected(channels, removable(channels, known), selected)
     for axis in channels.lines():
         if gone[axis].all():
             gone[axis[0]] = False
@@ -80,7 +91,10 @@ def _without(network: Graph, channels: Channels, gone: Array) -> Graph:
 
 def _candidates(channels: Channels, selected: Callable[[Node], bool]) -> Array:
     """What may go: `prunable`, and made by selected layers only."""
-    found = prunable(channels)
+    return _of_selected(channels, prunable(channels), selected)
+
+
+def _of_selected(channels: Channels, found: Array, selected: Callable[[Node], bool]) -> Array:
     for mixer in mixers(channels):
         if not selected(mixer.node):
             found[mixer.outputs] = False
@@ -89,9 +103,9 @@ def _candidates(channels: Channels, selected: Callable[[Node], bool]) -> Array:
 
 def _chosen(channels: Channels, candidates: Array, target: Target, importance: Importance) -> Array:
     """Greedily the component that costs least for what it saves, until the target is reached."""
-    layers = mixers(channels)
-    saved = Work(channels, layers) if target.macs else Filters(channels, layers)
-    quotas = Quotas(channels, candidates, list(_limits(channels, layers, target)))
+    mixing = mixers(channels)
+    saved = Work(channels, mixing) if target.macs else Filters(channels, mixing)
+    quotas = Quotas(channels, candidates, list(_limits(channels, mixing, target)))
     by_layer = not target.macs and target.scope == "layer"
     start, gone = saved.total, np.zeros(channels.count, np.bool_)
     goal = 0.0 if by_layer else start * (1 - (target.macs or target.sparsity))
@@ -106,12 +120,12 @@ def _chosen(channels: Channels, candidates: Array, target: Target, importance: I
     return gone
 
 
-def _limits(channels: Channels, layers: Iterable[Mixer], target: Target) -> Iterable[tuple[IntArray, int]]:
+def _limits(channels: Channels, mixing: Iterable[Mixer], target: Target) -> Iterable[tuple[IntArray, int]]:
     """Of each axis how many indices must stay."""
     for axis in channels.lines():
         yield axis, min(target.min_channels, len(axis))
     if not target.macs and target.scope == "layer":
-        for mixer in layers:
+        for mixer in mixing:
             rows = mixer.outputs.reshape(-1)
             yield rows, len(rows) - int(target.sparsity * len(rows) + 1e-9)
 
