@@ -6,7 +6,9 @@ import json
 import math
 import os
 import pickle
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -295,6 +297,20 @@ def test_a_killed_worker_leaves_the_trials_before_it(tmp_path: Path) -> None:
         for trial in finished(pool, ["kill", "never"]):
             journal.add(trial)
     assert [trial.pipeline for trial in Journal(tmp_path / "out", {}, resume=True).trials()] == ["first"]
+
+
+def test_workers_end_with_a_parent_that_was_killed(model: Path) -> None:
+    arguments = ["explore", model, "--space", "default", "--calib", model.parent / "data.npz", "--trials", 500, "-o",
+                 model.parent / "out"]
+    parent = subprocess.Popen([sys.executable, "-m", "irc", *map(str, arguments)], stdout=subprocess.PIPE)
+    journal = model.parent / "out" / "trials.jsonl"
+    while not (journal.exists() and journal.stat().st_size) and parent.poll() is None:
+        time.sleep(0.05)
+    parent.kill()
+    assert parent.communicate(timeout=60)[0] == b""  # ends when no worker holds the pipe any more
+    kept = journal.read_bytes().count(b"\n")
+    assert kept > 0
+    assert irc(*arguments[:-4], "--trials", 5, "-o", model.parent / "out", "--resume").code == 0
 
 
 # --- clusters

@@ -20,6 +20,7 @@ from irc.cli.options import (
 if TYPE_CHECKING:
     from irc.explore.exploration import Exploration
     from irc.explore.trial import Trial
+    from irc.explore.workers import Workers
 
 
 @click.command("explore", short_help="Try many pipelines; the best trades of accuracy against size.")
@@ -69,7 +70,7 @@ def command(model: Path, space: str, calibration: Path | None, data: Path | None
         _print(found, output)
 
 
-def _workers(count: int, scheduler: str | None, timeout: float) -> Any:
+def _workers(count: int, scheduler: str | None, timeout: float) -> Workers:
     """Where the trials run."""
     if scheduler is not None:
         from irc.explore.cluster import cluster

@@ -12,7 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessP
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeAlias
 
 from irc.diagnostics import IrcError, error
@@ -81,7 +82,16 @@ _TASK: list[Task] = []  # of this process, when it is a worker
 
 def _begin(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says what is to be said
+    Thread(target=_follow, daemon=True).start()
     _TASK[:] = [task]
+
+
+def _follow() -> None:
+    """End with the parent: a worker whose parent was killed would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(pipeline: str) -> Trial:
