@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from irc.build import Build
     from irc.cost import ActorCost
     from irc.dataflow.timing import Timing
+    from irc.graph import Graph
     from irc.pipeline.blame import LayerError
     from irc.pipeline.judge import Criterion
+
+_LARGEST = 12  # constants that are shown by name
 
 
 @click.command("explain", short_help="What the passes did; size and timing.")
@@ -30,7 +33,8 @@ def command(build: Path, data: Path | None, labels: str, metric: str, calibratio
     With data, also the error of every layer's output against the float model, and which layer costs most.
 
     JSON: ok, model, target, pipeline, passes (as for compile, without seconds), stages (by name, each op's nodes,
-    macs, weights, weight_bits), actors (node, op, origin, simd, pe, firings, latency, busy, macs, rom_bits,
+    macs, weights, weight_bits), storage (of the quantized model's constants: name, shape, format, nonzeros, encoding,
+    bits, dense_bits), actors (node, op, origin, simd, pe, firings, latency, busy, macs, rom_bits,
     fifo_bits), timing (latency, interval), metric (as for compile), layers (layer, origin, op, unit: lsb or
     relative, mean, largest, cost: squared error of the output, relative, with this layer alone compressed), costliest
     (layer, exclusion; null when none).
@@ -92,11 +96,14 @@ def _print_found(found: Findings) -> None:
 
 def _to_json(build: Build, actors: list[ActorCost], timing: Timing | None) -> dict[str, Any]:
     from irc.cost import op_costs
+    from irc.storage import stored
 
     kept = {key: build.manifest[key] for key in ("model", "target", "pipeline", "passes")}
     stages = {stage: [asdict(cost) for cost in op_costs(build.graph(stage))] for stage in build.stages}
+    stored_rows = [asdict(row) for row in stored(build.graph("quantized"))] if "quantized" in build.stages else []
     clock = {"latency": timing.latency, "interval": float(timing.interval)} if timing else None
-    return {"ok": True, **kept, "stages": stages, "actors": [asdict(actor) for actor in actors], "timing": clock}
+    return {"ok": True, **kept, "stages": stages, "storage": stored_rows,
+            "actors": [asdict(actor) for actor in actors], "timing": clock}
 
 
 def _print(build: Build, actors: list[ActorCost], timing: Timing | None) -> None:
@@ -115,10 +122,26 @@ def _print(build: Build, actors: list[ActorCost], timing: Timing | None) -> None
         sizes.append((stage, *(f"{sum(getattr(c, key) for c in costs):,}"
                                for key in ("nodes", "macs", "weights", "weight_bits"))))
     print_table("Size", ("stage", "nodes#", "MACs#", "weights#", "weight bits#"), sizes)
+    if "quantized" in build.stages:
+        _print_storage(build.graph("quantized"))
     if timing is not None:
         print_table("Actors", ("actor", "op", "from", "SIMD#", "PE#", "firings#", "latency#", "busy#", "ROM bits#",
                                "FIFO bits#"), map(_actor_row, actors))
         click.echo(f"latency {timing.latency} cycles, a frame every {float(timing.interval):g} cycles")
+
+
+def _print_storage(graph: Graph) -> None:
+    """The largest constants, each in the encoding that takes the fewest bits, and all of them together."""
+    from irc.cli.output import print_table
+    from irc.storage import stored
+
+    rows = stored(graph)
+    largest = sorted(rows, key=lambda row: -row.bits)[:_LARGEST]
+    table = [(row.name, "x".join(map(str, row.shape)), row.format, row.encoding, f"{row.bits:,}",
+              f"{row.dense_bits:,}") for row in largest]
+    table.append((f"all {len(rows)} constants", "", "", "", *(f"{sum(getattr(row, key) for row in rows):,}"
+                                                             for key in ("bits", "dense_bits"))))
+    print_table("Storage", ("constant", "shape", "format", "encoding", "bits#", "dense bits#"), table)
 
 
 def _actor_row(actor: ActorCost) -> tuple[object, ...]:
