@@ -210,7 +210,8 @@ class Quantize(Pass):
         forms = [Integer(True, max(16, form.bits)) if c.compared else form for c in components]
         beside = beside_shifts(graph)
         bits = [1 if c.members & beside else self._bits() for c in components]
-        return [self._fit(*row) for row in zip(seen, forms, bits, strict=True)]
+        fit = fit_minmax if context.trial else self._fit
+        return [fit(*row) for row in zip(seen, forms, bits, strict=True)]
 
     def _fit(self, seen: Histogram, form: Integer, bits: int) -> Quantizer:
         if self.calibration == "percentile":

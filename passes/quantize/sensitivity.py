@@ -6,9 +6,10 @@ changes in the weights of a layer::
     mse       E tr(dW H dW'): the squared error of the layer's output, relative to its variance
     hessian   mean eigenvalue of H times the squared error of the weights (Dong et al. 2020, "HAWQ-V2", with the layer's
               own Hessian)
-    fisher    mse, times what a unit of it costs the network's output: the squared error of the output when this layer
-              alone is rounded, measured on a few samples (the diagonal of the Fisher information of the layer's output,
-              contracted with the error; as in Li et al. 2021, "BRECQ", but measured, not from gradients)
+    fisher    E tr(dz dz'), dz being what changes in the network's output when this layer alone is rounded: measured on
+              a few samples for every alphabet. To first order it is the layer's error contracted with the Fisher
+              information of its output (as in Li et al. 2021, "BRECQ", for a Gaussian around the network's output);
+              at 2 bits the output may change by three times what the first order says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from irc.graph import Constant, Graph
+from irc.graph import Graph, Port
+from irc.ops.activation import Softmax
+from irc.ops.rectifier import LogSoftmax
 from irc.pipeline.blame import Blame
 from irc.pipeline.step import Context
 from irc.types import Array
@@ -70,7 +73,7 @@ def sensitivities(kind: str, original: Graph, graph: Graph, rows: Sequence[Row],
         case "mse":
             return [change.output for change in changes]
         case _:
-            return _scaled(original, rows, changes, data)
+            return _measured(original, rows, changes, data)
 
 
 def _changes(original: Graph, graph: Graph, rows: Sequence[Row], compensate: bool,
@@ -102,21 +105,31 @@ def _rounded(row: Row, alphabet: Alphabet, visit: Visit, compensate: bool) -> Ar
     return rounding.start(visit.matrix).values
 
 
-def _scaled(original: Graph, rows: Sequence[Row], changes: Sequence[Change], data: Mapping[str, Array]) -> list[Array]:
-    """Errors of layers in units of the output's error, from a network whose layers are rounded to middle alphabets."""
-    new = dict[str, Array]()
-    for row, change in zip(rows, changes, strict=True):
-        new.update(zip(row.product.weights, row.product.arrays(change.values[_middle(row)]), strict=True))
-    costs = Blame(original, original.map_constants(lambda c: _replaced(c, new)), data).costs()
-    gains = {row.name: costs[row.name] / change.output[_middle(row)] for row, change in zip(rows, changes, strict=True)
-             if row.name in costs and change.output[_middle(row)] > 0}
-    usual = float(np.mean(list(gains.values()))) if gains else 1.0  # of layers whose own part cannot be told
-    return [gains.get(row.name, usual) * change.output for row, change in zip(rows, changes, strict=True)]
+def _measured(original: Graph, rows: Sequence[Row], changes: Sequence[Change],
+              data: Mapping[str, Array]) -> list[Array]:
+    """The error of the network's output with every alphabet of every row; one network for each place in the rows."""
+    shown, found = _logits(original), [change.output.copy() for change in changes]
+    for place in range(max(len(row.alphabets) for row in rows)):
+        here = [i for i, row in enumerate(rows) if place < len(row.alphabets)]
+        new = dict[str, Array]()
+        for i in here:
+            new.update(zip(rows[i].product.weights, rows[i].product.arrays(changes[i].values[place]), strict=True))
+        costs = Blame(shown, _with(shown, new), data).costs()
+        for i in here:
+            found[i][place] = costs.get(rows[i].name, found[i][place])
+    return found
 
 
-def _middle(row: Row) -> int:
-    return len(row.alphabets) // 2
+def _with(graph: Graph, new: Mapping[str, Array]) -> Graph:
+    """The graph with other values of some constants."""
+    return graph.map_constants(lambda c: replace(c, data=new[c.name]) if c.name in new else c)
 
 
-def _replaced(constant: Constant, new: Mapping[str, Array]) -> Constant:
-    return replace(constant, data=new[constant.name]) if constant.name in new else constant
+def _logits(graph: Graph) -> Graph:
+    """The network without the softmax in front of its output, behind which many errors vanish."""
+    port = graph.outputs[0]
+    maker = graph.producers.get(port.value)
+    if maker is None or not isinstance(maker.op, Softmax | LogSoftmax):
+        return graph
+    value = maker.operands[0]
+    return replace(graph, outputs=(Port(value, graph.types[value], value),))

@@ -20,7 +20,7 @@ from passes.rounding.scales import Grid, best_scale, largest_scale
 
 _ROUNDS = 5  # of letters and scales in turn
 _SWEEPS = 4
-_WORK = 2e11  # multiply-accumulates that refinement may cost; a layer of 4096 x 4096 gets one sweep
+_WORK = 1e11  # multiply-accumulates that refinement may cost; a layer of 4096 x 4096 gets one sweep
 _DAMPING = 1e-4
 
 
@@ -81,14 +81,20 @@ class Rounding:
                                                   found.segment))
 
     def refined(self, wanted: Array, gram: Array, found: Letters) -> Letters:
-        """Letters and scales in turn, each the best for the other."""
-        hessian = damped(gram, _DAMPING)
+        """Letters and scales in turn, each the best for the other, until nothing changes."""
         sweeps = int(min(_ROUNDS * _SWEEPS, _WORK // (wanted.size * wanted.shape[2] + 1)))
-        while sweeps > 0:
-            better = self._refined(wanted, hessian, found, min(sweeps, _SWEEPS))
-            if better is found:
+        if not sweeps:
+            return found
+        hessian = damped(gram, _DAMPING)
+        goal = wanted @ hessian
+        for _ in range(-(-sweeps // _SWEEPS)):
+            scale, pull = self._least_squares(goal, wanted, hessian, found)
+            start = Letters(found.letters, scale, found.segment).values
+            values = descended(wanted, start, hessian, self._nearest(scale), min(sweeps, _SWEEPS), pull)
+            letters = np.rint(values / scale[:, :, found.segment])
+            if np.array_equal(letters, found.letters) and np.array_equal(scale, found.scale):
                 break
-            found, sweeps = better, sweeps - _SWEEPS
+            found, sweeps = Letters(letters, scale, found.segment), sweeps - _SWEEPS
         return found
 
     def _nearest(self, scale: Array) -> Nearest:
@@ -99,28 +105,21 @@ class Rounding:
 
         return nearest
 
-    def _refined(self, wanted: Array, hessian: Array, found: Letters, sweeps: int) -> Letters:
-        """Better scales for the letters, then better letters for the scales; `found` itself when nothing changed."""
-        scale = self._least_squares(wanted, hessian, found)
-        start = Letters(found.letters, scale, found.segment).values
-        values = descended(wanted, start, hessian, self._nearest(scale), sweeps)
-        letters = np.rint(values / scale[:, :, found.segment])
-        if np.array_equal(letters, found.letters) and np.array_equal(scale, found.scale):
-            return found
-        return Letters(letters, scale, found.segment)
-
-    def _least_squares(self, wanted: Array, hessian: Array, found: Letters) -> Array:
-        """The scale of each row and segment with the least squared error, the others as they are."""
-        scale, rest = found.scale.copy(), wanted - found.values
-        for i in range(len(self.widths)):
-            part = np.where(found.segment == i, found.letters, 0.0)
-            pulled = part @ hessian
-            gain, norm = (pulled * rest).sum(axis=2), (pulled * part).sum(axis=2)
+    def _least_squares(self, goal: Array, wanted: Array, hessian: Array, found: Letters) -> tuple[Array, Array]:
+        """The scale of each row and segment with the least squared error, the others as they are; and with it
+        (wanted - values) hessian, where `goal` is wanted hessian."""
+        scale, pull = found.scale.copy(), goal
+        pulled = [np.where(found.segment == i, found.letters, 0.0) @ hessian for i in range(len(self.widths))]
+        for i, part in enumerate(pulled):
+            pull = pull - part * scale[:, :, i, None]
+        for i, part in enumerate(pulled):
+            mine = found.segment == i
+            gain, norm = ((a * found.letters)[:, :, mine].sum(axis=2) for a in (pull, part))
             if self.shared:
                 gain, norm = (np.broadcast_to(a.sum(), gain.shape) for a in (gain, norm))
             old = scale[:, :, i]
             best = old + gain / np.where(norm > 0, norm, 1.0)
             new = np.where(best > 0.1 * old, self.grid.nearest(np.maximum(best, 0.1 * old)), old)
-            rest = rest - part * (new - old)[:, :, None]
+            pull = pull - part * (new - old)[:, :, None]
             scale[:, :, i] = new
-        return scale
+        return scale, pull

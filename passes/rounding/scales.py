@@ -19,6 +19,7 @@ import numpy as np
 from irc.types import Array, IntArray
 from passes.rounding.alphabet import Alphabet
 
+_AT_ONCE = 1 << 14  # weights that are compared together: what fits a cache
 _SHRINK = np.geomspace(2.0, 0.08, 120)  # from 2, because a short scale may have to be rounded up that far
 
 
@@ -68,6 +69,14 @@ def largest_scale(rows: Array, letters: Alphabet, grid: Grid) -> Array:
 def best_scale(rows: Array, letters: Alphabet, grid: Grid, weights: Array | None = None) -> Array:
     """One scale a row, of least squared error over a grid of candidates; `weights` say what each error counts."""
     base = peaks(rows) / letters.high
+    found, step = np.empty(len(rows)), max(1, _AT_ONCE // max(rows.shape[1], 1))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        found[part] = _best(rows[part], base[part], letters, grid, None if weights is None else weights[part])
+    return found
+
+
+def _best(rows: Array, base: Array, letters: Alphabet, grid: Grid, weights: Array | None) -> Array:
     best, least = grid.nearest(base), np.full(len(rows), np.inf)
     for shrink in _SHRINK:
         scale = grid.nearest(base * shrink)
