@@ -49,9 +49,15 @@ class Constant:
     data: Array = field(compare=False)
 
     def __post_init__(self) -> None:
-        data = np.array(self.data, self.type.format.dtype).reshape(self.type.shape)
-        data.setflags(write=False)
-        object.__setattr__(self, "data", data)
+        if not self._is_kept(self.data):
+            data = np.array(np.reshape(self.data, self.type.shape), self.type.format.dtype, order="C")
+            data.setflags(write=False)
+            object.__setattr__(self, "data", data)
+
+    def _is_kept(self, data: Array) -> bool:
+        """Whether nobody can change the data any more, as in the data of another constant: they need no copy."""
+        return (isinstance(data, np.ndarray) and data.base is None and not data.flags.writeable
+                and data.dtype == self.type.format.dtype and data.shape == self.type.shape)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -229,16 +235,18 @@ class Edit:
         self._keep: dict[str, frozenset[str]] = {}
         self._constants: dict[str, Constant] = dict(graph.constants)
         self._taken = set(graph.types)
+        self._counts: dict[str, int] = {}  # how often a stem was asked for
         self._inputs = graph.inputs
         self._outputs = graph.outputs
 
     def fresh(self, stem: str) -> str:
         """A name nothing has yet: `stem`, or `stem_1`, `stem_2`, ..."""
-        name, count = stem, 0
+        name, count = stem, self._counts.get(stem, 0)
         while name in self._taken:
             count += 1
             name = f"{stem}_{count}"
         self._taken.add(name)
+        self._counts[stem] = count
         return name
 
     def constant(self, stem: str, type: TensorType, data: Any) -> str:

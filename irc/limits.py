@@ -15,12 +15,14 @@ class Limits:
 
     file: int = 1 << 28  # bytes of the model file, which is read as a whole
     nodes: int = 50_000  # those of functions and loops counted as often as they are used
-    depth: int = 10_000  # nodes on a path from an input to an output
+    depth: int = 2_000  # nodes on a path from an input to an output
+    operands: int = 1_000  # of one node, and results
     tensor: int = 1 << 27  # elements of one tensor
-    value: int = 1 << 24  # elements of one value that depends on the inputs
+    value: int = 1 << 23  # elements of one value that depends on the inputs
     activations: int = 1 << 27  # elements of all such values
     window: int = 1 << 26  # elements that a convolution multiplies, each copied for every window that it is in
     constants: int = 1 << 29  # bytes of all constants, computed ones included
+    repeated: int = 1 << 24  # elements of constants that nodes share, counted once less than they are read
     work: int = 1 << 35  # multiplications for one sample
     rank: int = 32  # axes of one tensor
     name: int = 2_000  # characters of a name or a text attribute

@@ -8,7 +8,7 @@ from typing import Any, cast
 import networks
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from irc.graph import Graph
@@ -136,6 +136,7 @@ def test_shift_networks_need_no_multiplication() -> None:
     assert digits and max(digits) <= 1
 
 
+@example(low=4, span=2)
 @given(st.integers(-1000, 1000), st.integers(0, 1000))
 def test_the_roundest_number_lies_within_and_has_most_trailing_zeros(low: int, span: int) -> None:
     found = roundest(low, low + span)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from irc.check import Findings
     from irc.graph import Graph
 
+SHOWN = 100  # problems in the table
+
 
 @click.command("check", short_help="What would be refused, where and why.")
 @click.argument("model", type=PATH)
@@ -71,7 +73,9 @@ def _print(findings: Findings) -> None:
                     [_totals(stage, graph) for stage, graph in findings.stages.items()])
     if findings.refusals:
         shown = [(p.code, p.place.node, p.place.operator, p.message, p.remedy, ", ".join(found.targets))
-                 for found in findings.refusals for p in [with_remedy(found.problem)]]
+                 for found in findings.refusals[:SHOWN] for p in [with_remedy(found.problem)]]
         print_table("Problems", ("code", "node", "operator", "reason", "remedy", "not for"), shown)
+    if len(findings.refusals) > SHOWN:
+        click.echo(f"the first {SHOWN} are shown, --json has all")
     count = len(findings.refusals)
     click.echo(f"{count} problem{'s' * (count > 1)}" if count else "can be compiled")

@@ -62,6 +62,8 @@ class Builder:
         self._read, self._bytes, self._done = 0, 0, 0  # nodes read, bytes of constants, multiplications
         self._live: set[str] = set()  # values that depend on the inputs
         self._activations = 0  # elements of all of them
+        self._used: set[str] = set()  # constants that a node reads
+        self._repeated = 0  # elements of those that more nodes read
 
     def add_input(self, name: str, type: TensorType) -> None:
         self.check_type(type)
@@ -142,6 +144,7 @@ class Builder:
         self.limits.check("window", self._window(op, operands, types), "elements of all windows")
         if not self._live.isdisjoint(operands):
             self._count_values(names, types)
+        self._count_uses(operands)
         self._depths.update(dict.fromkeys(names, depth))
         self._nodes.append(Node(names, op, operands, types, source.origin))
         self.types.update(zip(names, types, strict=True))
@@ -154,6 +157,13 @@ class Builder:
             self.limits.check("value", type.size, "elements of one value")
             self._activations += type.size
         self.limits.check("activations", self._activations, "elements of all values")
+
+    def _count_uses(self, operands: tuple[str, ...]) -> None:
+        """Take note of constants that several nodes read: each may become one of its own, in a format of its own."""
+        for operand in self._constants.keys() & operands:
+            self._repeated += self.types[operand].size if operand in self._used else 0
+            self._used.add(operand)
+        self.limits.check("repeated", self._repeated, "elements of constants read again")
 
     def _window(self, op: Op, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> int:
         """Elements that a convolution copies to make one product of all its windows."""

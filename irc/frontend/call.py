@@ -160,6 +160,7 @@ def read_node(call: Call) -> list[Diagnostic]:
     """Read one node into the builder; the diagnostics of what stands in the way, with their place filled in."""
     try:
         call.builder.count_node()
+        call.builder.limits.check("operands", max(len(call.node.input), len(call.node.output)), "operands of a node")
         read = find_operator(call.node.op_type, call.node.domain, call.opset)
         if not all(call.builder.knows(name) for name in call.node.input if name):
             return []  # what makes the input has been reported already

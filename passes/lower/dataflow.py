@@ -11,7 +11,7 @@ after:   c1_window: stream u8[784, 25] lanes=1 repeat=6 depth=5 = window(image, 
 from __future__ import annotations
 
 import heapq
-import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar, cast
@@ -74,6 +74,7 @@ class _Lowering:
         self.constants: dict[str, Constant] = {}
         self.nodes: list[Node] = []
         self.taken = {p.name for p in graph.inputs}
+        self.counts = Counter[str]()  # how often a stem was asked for
         self.node = graph.nodes[0] if graph.nodes else None
 
     def run(self) -> Graph:
@@ -154,9 +155,12 @@ class _Lowering:
         return name
 
     def fresh(self, stem: str) -> str:
-        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(1)))
-        name = next(n for n in names if n not in self.taken)
+        name, count = stem, self.counts[stem]
+        while name in self.taken:
+            count += 1
+            name = f"{stem}_{count}"
         self.taken.add(name)
+        self.counts[stem] = count
         return name
 
     def emit(self, stem: str, op: Op, operands: Sequence[str], form: Integer | None = None) -> str:

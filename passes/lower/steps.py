@@ -143,8 +143,8 @@ def roundest(low: int, high: int) -> int:
     """The integer in [low, high] with the most trailing zeros."""
     if low <= 0 <= high:
         return 0
-    kept = (low ^ high).bit_length() - 1
-    return low if kept < 0 else high & -(1 << kept) if high & -(1 << kept) >= low else low
+    differing = (low ^ high).bit_length()
+    return low if low % (1 << differing) == 0 else high & -(1 << (differing - 1))
 
 
 def nonzero_digits(values: IntArray) -> IntArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,15 +31,17 @@ class Affine:
         return self.scale if self.scale is not None else np.asarray(self.shift)
 
 
-def affine(node: Node, constants: Mapping[str, Constant]) -> Affine | None:
-    """How a node is affine in its one operand that is not constant; None when it is not."""
+def affine(node: Node, constants: Mapping[str, Constant],
+           exact: Mapping[str, Array] = MappingProxyType({})) -> Affine | None:
+    """How a node is affine in its one operand that is not constant; None when it is not. `exact` are the values of
+    constants that are not rounded to their format yet."""
     if not isinstance(node.op, Add | Sub | Mul | Div) or not isinstance(node.type.format, Float):
         return None
     a, b = node.operands
     if (a in constants) == (b in constants) or (a in constants and isinstance(node.op, Sub | Div)):
         return None
     x, name = (a, b) if b in constants else (b, a)
-    found = _read(node.op, x, name, computed(constants[name].data))
+    found = _read(node.op, x, name, exact[name] if name in exact else computed(constants[name].data))
     return found if found and np.isfinite(found.factor).all() else None
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import ClassVar
 
 import numpy as np
@@ -75,7 +76,8 @@ def _rewired(node: Node, alias: Mapping[str, str]) -> Node:
 def _equal_constants(constants: Mapping[str, Constant]) -> dict[str, str]:
     """Each constant that repeats an earlier one, with that earlier one."""
     first: dict[tuple[object, bytes], str] = {}
-    kept = {name: first.setdefault((c.type, c.data.tobytes()), name) for name, c in constants.items()}
+    kept = {name: first.setdefault((c.type, blake2b(np.ascontiguousarray(c.data).data).digest()), name)
+            for name, c in constants.items()}
     return {name: same for name, same in kept.items() if name != same}
 
 

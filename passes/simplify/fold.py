@@ -150,7 +150,7 @@ def _conv_of(walk: Walk, conv: Node, below: Node) -> Node | None:
     """The convolution of what `below` reads that equals `conv`."""
     if isinstance(below.op, Pad):
         return _conv_of_pad(conv, below, below.op)
-    found = affine(below, walk.constants)
+    found = affine(below, walk.constants, walk.exact)
     weight = walk.data(conv.operands[1])
     assert isinstance(conv.op, Conv)
     factor = _channels_below(walk, found, below, 1)
@@ -184,7 +184,7 @@ def _matmul(walk: Walk, node: Node) -> None:
     shift: Array = np.zeros(())
     source = ""
     while below := walk.sole(node.operands[0]):
-        found = affine(below, walk.constants)
+        found = affine(below, walk.constants, walk.exact)
         weight = walk.data(node.operands[1])
         factor = _channels_below(walk, found, below, len(walk.shape(below.name)) - 1)
         if found is None or factor is None or weight is None or weight.ndim != 2:
@@ -215,7 +215,7 @@ def _channels_below(walk: Walk, found: Affine | None, below: Node, axis: int) ->
 
 def _arithmetic(walk: Walk, node: Node) -> None:
     """A scale or shift goes into the node before it, else takes the form `mul` or `add`."""
-    found = affine(node, walk.constants)
+    found = affine(node, walk.constants, walk.exact)
     below = walk.sole(found.x) if found else None
     if found and below and walk.type(below.name) == node.type and _absorbs(walk, below, found):
         walk.drop(node, below.name)
@@ -267,7 +267,7 @@ def _matmul_absorbs(walk: Walk, matmul: Node, scale: Array) -> bool:
 
 def _arithmetic_absorbs(walk: Walk, below: Node, outer: Affine) -> bool:
     """Two shifts are one, two scales are one, and a scale goes through the bias of a dense layer."""
-    inner = affine(below, walk.constants)
+    inner = affine(below, walk.constants, walk.exact)
     if inner is None:
         return False
     if inner.shift is not None and outer.scale is not None:

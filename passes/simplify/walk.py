@@ -11,13 +11,17 @@ from irc.types import Array, TensorType
 
 
 class Walk:
-    """`nodes` are those made so far, `constants` the constants as they are by now, `uses` how often a value is read."""
+    """`nodes` are those made so far, `constants` the constants as they are by now, `uses` how often a value is read.
+
+    `exact` has what was computed for a constant before it was rounded to its format: what is merged step by step is
+    rounded once."""
 
     def __init__(self, graph: Graph) -> None:
         self.nodes: dict[str, Node] = {}
         self.constants: dict[str, Constant] = dict(graph.constants)
         self.uses = Counter(o for node in graph.nodes for o in node.operands)
         self.uses.update(port.value for port in graph.outputs)
+        self.exact: dict[str, Array] = {}
         self._edit = graph.edit()
         self._originals = graph.producers
         self._types = dict(graph.types)
@@ -70,11 +74,12 @@ class Walk:
         name = old if self.uses[old] == 1 else self.fresh(old)
         self.uses[name] = 1
         self._set(name, type, data)
+        self.exact[name] = data
         return name
 
     def _set(self, name: str, type: TensorType, data: Array) -> None:
-        self._edit.set_constant(name, type, data)
         self.constants[name] = Constant(name, type, data)
+        self._edit.set_constant(name, type, self.constants[name].data)
         self._types[name] = type
 
     def fresh(self, stem: str) -> str:
@@ -86,6 +91,8 @@ class Walk:
 
     def data(self, name: str) -> Array | None:
         """A constant's data as the interpreter computes with it; None when `name` is no constant."""
+        if name in self.exact:
+            return self.exact[name]
         return computed(self.constants[name].data) if name in self.constants else None
 
     def type(self, name: str) -> TensorType:
