@@ -126,6 +126,14 @@ def test_explain_gives_errors_in_steps_of_the_layers_quantizer(build: Path) -> N
     assert answer["layers"][-1]["unit"] == "relative"  # nothing quantizes the logits
 
 
+def test_explain_lists_what_the_constants_take_to_store(build: Path) -> None:
+    stored = irc("explain", build, "--json").json["storage"]
+    weights = [row for row in stored if row["format"] == "s3"]
+    assert sum(row["dense_bits"] for row in weights) == 3 * 61_470
+    assert all(row["bits"] <= row["dense_bits"] for row in stored)
+    assert f"all {len(stored)} constants" in irc("explain", build).out
+
+
 def test_the_exclusion_that_explain_names_spares_the_layer_that_costs_most(build: Path) -> None:
     answer = irc("explain", build, "--data", IMAGES, "--json").json
     worst = max(answer["layers"], key=lambda layer: layer["cost"])

@@ -204,11 +204,7 @@ def test_explain_agrees_with_the_network(built: Path) -> None:
 
 
 def test_tables_are_for_people(built: Path) -> None:
-    text = irc("explain", built).out
-    assert "a frame every 1 cycles" in text
-    stored = answer["storage"]
-    assert {"dense"} <= {row["encoding"] for row in stored} and all(row["bits"] <= row["dense_bits"] for row in stored)
-    assert f"all {len(stored)} constants" in text
+    assert "a frame every 1 cycles" in irc("explain", built).out
     assert re.search(r"float +conv +2 +357,600 +2,572", irc("check", LENET).out)
 
 
