@@ -38,6 +38,7 @@ class Subject:
     calibration: dict[str, Array]
     judged: dict[str, Array]
     tested: dict[str, Array]
+    trials: int
 
     def saved(self, kind: str, data: dict[str, Array]) -> Path:
         """Data as a file for the command line."""
@@ -58,7 +59,7 @@ def lenet() -> Subject:
     space = ("fold, clean, prune{sparsity=?layer{0 | 0.5 | 0.75} criterion=activation}, "
              "quantize{weights=?layer{s2 | s3 | s4 | s8} activations=u8 rounding=?{nearest | gptq}}")
     calibration = load_samples(SHIPPED / "mnist_calibration.npz")
-    return Subject("shipped_lenet", SHIPPED / "mnist_lenet.onnx", space, calibration, judged, tested)
+    return Subject("shipped_lenet", SHIPPED / "mnist_lenet.onnx", space, calibration, judged, tested, 30)
 
 
 def keywords(shared: Path) -> Subject:
@@ -69,13 +70,14 @@ def keywords(shared: Path) -> Subject:
     space = ("fold, clean, drop_softmax, "
              "quantize{weights=?layer{s3 | s4 | s5 | s6 | s8} activations=u8 rounding=?{nearest | gptq}}")
     return Subject("mlperf_kws_dscnn", shared / "models" / "mlperf_tiny" / "mlperf_kws_dscnn_fp32.onnx", space,
-                   {"input": judged["input"][:200]}, judged, tested)
+                   {"input": judged["input"][:200]}, judged, tested, 84)
 
 
 def explored(subject: Subject, options: Namespace) -> Iterator[dict[str, object]]:
     """The front of a subject, each point tested on data that the search has not seen."""
     request = Request(subject.model, subject.space, Criterion(subject.saved("judged", subject.judged)),
-                      subject.saved("calibration", subject.calibration), options.trials)
+                      subject.saved("calibration", subject.calibration),
+                      options.trials or subject.trials)
     folder = SCRATCH / "explore" / subject.name
     found = explore(request, folder, folder.exists(), local(options.workers), told)
     RESULTS.mkdir(exist_ok=True)
@@ -109,7 +111,7 @@ def rows(name: str, found: Exploration, tested: Task) -> Iterator[dict[str, obje
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--trials", type=int, default=120)
+    parser.add_argument("--trials", type=int, default=0, help="0: as recorded")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="the name of one model")
     options = parser.parse_args()

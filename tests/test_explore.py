@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import networks
 import numpy as np
@@ -367,6 +368,7 @@ def test_the_picture_has_a_dot_for_each_trial_that_worked() -> None:
               for i, (loss, bits) in enumerate(rng.integers(1, 50, (20, 2)))]
     best = [trials[i] for i in front(np.array([trial.objectives for trial in trials]))]
     svg = drawn([*trials, Trial("broken", problem={"code": "E306"})], best, find_metric("accuracy"))
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert svg.count("<circle") == 20
     assert svg.count('r="4.5"') == len(best)
     assert "&lt;0&gt;" in svg
