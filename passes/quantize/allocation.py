@@ -21,7 +21,7 @@ def allocate(costs: Array, sizes: IntArray, bound: int) -> IntArray:
     A choice that a row does not have costs infinity; its size does not matter. Raises ValueError when the smallest
     choices together exceed the bound. Sizes are counted in their common divisor. Where the bound is so large that the
     table would be, they are counted in a larger unit and rounded up: what is chosen then still fits the bound, and is
-    the best under sizes a little larger (by less than 1/65536 of the bound a row).
+    at least as good as all that fits one smaller by a unit a row and one more (a unit is 1/65536 of the bound).
     """
     possible = np.isfinite(costs)
     least = np.where(possible, sizes, np.iinfo(np.int64).max).min(axis=1, keepdims=True)
@@ -29,10 +29,10 @@ def allocate(costs: Array, sizes: IntArray, bound: int) -> IntArray:
     room = int(bound - least.sum())
     if room < 0:
         raise ValueError(f"the smallest choices take {least.sum()}, more than {bound}")
-    room = min(room, int(extra.max(axis=1).sum()))
     divisor = math.gcd(*extra.ravel().tolist()) or 1
-    unit = divisor * -(-room // (divisor * _STATES)) or 1
-    return _traced(costs, -(-extra // unit), room // unit)
+    unit = divisor * max(1, -(-min(room, int(extra.max(axis=1).sum())) // (divisor * _STATES)))
+    steps = -(-extra // unit)
+    return _traced(costs, steps, min(room // unit, int(steps.max(axis=1).sum())))
 
 
 def _traced(costs: Array, steps: IntArray, room: int) -> IntArray:

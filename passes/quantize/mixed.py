@@ -113,7 +113,11 @@ class Mix:
         return _padded([np.asarray(cost, np.float64) for cost in self.costs], np.inf)
 
     def within(self, average: float) -> Graph:
-        """The best graph with at most so many bits a weight."""
+        """The best graph with at most so many bits a weight. Raises E304 when formats that are given take more."""
+        least = self._total(_first(row.alphabets) for row in self.rows)
+        if least > self._budget(average):
+            raise _refusal(f"average={average:g} is less than the smallest widths and the given formats take, "
+                           f"{least / int(self._counts.sum()):.3g} bits a weight", "Raise the average.")
         return self._told(self._chosen(self._budget(average)), self._budget(average))
 
     def least(self, limit: float) -> Graph:
