@@ -25,7 +25,7 @@ from irc.types import Array
 
 TABLE = Table("explore", "Fronts of accuracy, stored bytes and multiply-accumulates", ("model", "point"), {
     "model": "", "point": "d", "judged_accuracy": ".2f", "test_accuracy": ".2f", "test_loss": "+.2f",
-    "stored_bytes": ",d", "percent_of_float": ".1f", "thousand_macs": ",.0f", "one_width_for_all": ""})
+    "stored_bytes": ",d", "percent_of_float": ".1f", "thousand_macs": ",.0f", "alike_in_all_layers": ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def rows(name: str, found: Exploration, tested: Task) -> Iterator[dict[str, obje
         yield {**common, "point": point, "judged_accuracy": trial.score, "test_accuracy": score,
                "test_loss": reference - score, "stored_bytes": -(-trial.sizes.bits // 8),
                "percent_of_float": 100 * trial.sizes.bits / before.bits, "thousand_macs": trial.sizes.macs / 1000,
-               "one_width_for_all": "@" not in trial.pipeline, "pipeline": trial.pipeline}
+               "alike_in_all_layers": "" if "@" in trial.pipeline else "yes", "pipeline": trial.pipeline}
 
 
 def main() -> None:

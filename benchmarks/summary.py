@@ -11,6 +11,7 @@ import accuracy
 import compile_time
 import ecp5
 import equality
+import explore
 import fuzz
 import integer_speed
 import models
@@ -28,7 +29,7 @@ README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
                                       reproducibility, models, quantized_models, round_trip, random_models,
-                                      sharing, pruning, remove_layers, fuzz)]
+                                      sharing, pruning, remove_layers, explore, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from irc.explore.journal import Journal
 from irc.explore.picture import drawn
 from irc.explore.search import Search, search
 from irc.explore.space import load_space
-from irc.explore.trial import Sizes, Task, Trial, sizes
+from irc.explore.trial import Sizes, Task, Trial, sizes_as_given
 from irc.explore.workers import Pool, Workers, finished
 from irc.folder import replace_files
 from irc.limits import DEFAULTS, Limits
@@ -45,7 +45,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What was found. `front`: the trials that no other beats, by size; before: the network as it came in."""
+    """What was found. `front`: the trials that no other beats, by size; before: the network as it came in, its
+    constants not encoded."""
 
     trials: tuple[Trial, ...]
     front: tuple[Trial, ...]
@@ -130,4 +131,4 @@ def _result(task: Task, trials: list[Trial]) -> Exploration:
     best = [good[i] for i in front(np.array([trial.objectives for trial in good]))]
     best.sort(key=lambda trial: (trial.sizes.bits, trial.sizes.macs, trial.loss))
     return Exploration(tuple(trials), tuple(best), task.judge.metric, task.judge.samples, task.judge.reference,
-                       sizes(task.graph))
+                       sizes_as_given(task.graph))

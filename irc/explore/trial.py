@@ -91,6 +91,11 @@ def sizes(graph: Graph) -> Sizes:
     return Sizes(stored_bits(graph), needed_macs(graph))
 
 
+def sizes_as_given(graph: Graph) -> Sizes:
+    """What a network costs that nobody encodes: the bits of its constants as their formats have them."""
+    return Sizes(sum(row.dense_bits for row in stored(graph)), needed_macs(graph))
+
+
 def needed_macs(graph: Graph) -> int:
     """Multiply-accumulates a sample with weights other than zero. Each weight of a layer takes part equally often."""
     rows = {row.name: row for row in stored(graph)}
