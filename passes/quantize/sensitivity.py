@@ -7,9 +7,9 @@ changes in the weights of a layer::
     hessian   mean eigenvalue of H times the squared error of the weights (Dong et al. 2020, "HAWQ-V2", with the layer's
               own Hessian)
     fisher    E tr(dz dz'), dz being what changes in the network's output when this layer alone is rounded: measured on
-              a few samples for every alphabet. To first order it is the layer's error contracted with the Fisher
-              information of its output (as in Li et al. 2021, "BRECQ", for a Gaussian around the network's output);
-              at 2 bits the output may change by three times what the first order says.
+              a few samples for the narrow alphabets, beyond in proportion to mse. To first order it is the layer's
+              error contracted with the Fisher information of its output (as in Li et al. 2021, "BRECQ", for a Gaussian
+              around the network's output); at 2 bits the output may change by three times what the first order says.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 from irc.graph import Graph, Port
 from irc.ops.activation import Softmax
 from irc.ops.rectifier import LogSoftmax
-from irc.pipeline.blame import Blame
+from irc.pipeline.blame import MOST, Blame
 from irc.pipeline.step import Context
+from irc.samples import sample_count
 from irc.types import Array
 from passes.quantize.rounding import Plan
 from passes.reconstruction.products import Product
@@ -31,6 +32,8 @@ from passes.reconstruction.walk import Visit, reconstruct
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.fit import Rounding
 
+_MEASURED = 3  # alphabets, the narrowest: beyond, errors are small and the first order holds
+_SAMPLES = 128
 SENSITIVITIES = ("fisher", "mse", "hessian")
 
 
@@ -107,17 +110,34 @@ def _rounded(row: Row, alphabet: Alphabet, visit: Visit, compensate: bool) -> Ar
 
 def _measured(original: Graph, rows: Sequence[Row], changes: Sequence[Change],
               data: Mapping[str, Array]) -> list[Array]:
-    """The error of the network's output with every alphabet of every row; one network for each place in the rows."""
-    shown, found = _logits(original), [change.output.copy() for change in changes]
-    for place in range(max(len(row.alphabets) for row in rows)):
-        here = [i for i, row in enumerate(rows) if place < len(row.alphabets)]
-        new = dict[str, Array]()
-        for i in here:
-            new.update(zip(rows[i].product.weights, rows[i].product.arrays(changes[i].values[place]), strict=True))
-        costs = Blame(shown, _with(shown, new), data).costs()
-        for i in here:
-            found[i][place] = costs.get(rows[i].name, found[i][place])
-    return found
+    """The error of the network's output with every alphabet of every row; wide ones in proportion to the layer's."""
+    shown, places = _logits(original), range(max(len(row.alphabets) for row in rows))
+    alone = [_alone(shown, rows, changes, place, data) for place in places[:_MEASURED]]
+    return [_extended([cost[row.name] for cost in alone if row.name in cost], change.output)
+            for row, change in zip(rows, changes, strict=True)]
+
+
+def _alone(graph: Graph, rows: Sequence[Row], changes: Sequence[Change], place: int,
+           data: Mapping[str, Array]) -> dict[str, float]:
+    """The error of the output for each row that has an alphabet at a place, when the row alone is rounded to it."""
+    new, names = dict[str, Array](), set[str]()
+    for row, change in zip(rows, changes, strict=True):
+        if place < len(row.alphabets):
+            new.update(zip(row.product.weights, row.product.arrays(change.values[place]), strict=True))
+            names.add(row.name)
+    rounded, count = _with(graph, new), sample_count(data)
+    parts = [{name: v[i : i + MOST] for name, v in data.items()} for i in range(0, min(count, _SAMPLES), MOST)]
+    costs = [Blame(graph, rounded, part).costs() for part in parts]
+    return {name: float(np.mean([cost[name] for cost in costs])) for name in names if all(name in c for c in costs)}
+
+
+def _extended(measured: Sequence[float], output: Array) -> Array:
+    """Costs of all alphabets from those of the first; the layer's own errors where there are none."""
+    if not measured:
+        return output
+    last = len(measured) - 1
+    gain = measured[last] / output[last] if output[last] > 0 else 0.0
+    return np.concatenate((measured, gain * output[len(measured) :]))
 
 
 def _with(graph: Graph, new: Mapping[str, Array]) -> Graph:
