@@ -18,11 +18,11 @@ LAYERS = (
     ("irc.types", "irc.rounding", "irc.diagnostics", "irc.folder", "irc.limits", "irc.metric"),
     ("irc.operation", "irc.graph", "irc.actor", "irc.expression", "irc.rom"),
     ("irc.ops",),
-    ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples", "irc.codebook"),
+    ("irc.interpreter", "irc.text", "irc.frontend", "irc.dataflow", "irc.samples", "irc.codebook", "irc.cost",
+     "irc.storage"),
     ("irc.pipeline", "irc.backend"),
     ("passes", "backends"),
-    ("irc.build", "irc.check", "irc.compiler", "irc.cost", "irc.execution", "irc.explore", "irc.mismatch",
-     "irc.storage", "irc.verify"),
+    ("irc.build", "irc.check", "irc.compiler", "irc.execution", "irc.explore", "irc.mismatch", "irc.verify"),
     ("irc.cli", "irc.__main__"),
 )
 FILL_THE_TABLE = {"irc.operation"}  # looks ops up, and has the table filled before: `import irc.ops`

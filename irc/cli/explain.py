@@ -136,12 +136,11 @@ def _print_storage(graph: Graph) -> None:
     from irc.storage import stored
 
     rows = stored(graph)
-    largest = sorted(rows, key=lambda row: -row.bits)[:_LARGEST]
-    table = [(row.name, "x".join(map(str, row.shape)), row.format, row.encoding, f"{row.bits:,}",
-              f"{row.dense_bits:,}") for row in largest]
-    table.append((f"all {len(rows)} constants", "", "", "", *(f"{sum(getattr(row, key) for row in rows):,}"
-                                                             for key in ("bits", "dense_bits"))))
-    print_table("Storage", ("constant", "shape", "format", "encoding", "bits#", "dense bits#"), table)
+    largest = [(row.name, "x".join(map(str, row.shape)), row.format, row.encoding, f"{row.bits:,}",
+                f"{row.dense_bits:,}") for row in sorted(rows, key=lambda row: -row.bits)[:_LARGEST]]
+    total = (f"{sum(row.bits for row in rows):,}", f"{sum(row.dense_bits for row in rows):,}")
+    print_table("Storage", ("constant", "shape", "format", "encoding", "bits#", "dense bits#"),
+                [*largest, (f"all {len(rows)} constants", "", "", "", *total)])
 
 
 def _actor_row(actor: ActorCost) -> tuple[object, ...]:
