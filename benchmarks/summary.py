@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import accuracy
+import channel_pruning
 import compile_time
 import ecp5
 import equality
@@ -29,7 +30,7 @@ README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
                                       reproducibility, models, quantized_models, round_trip, random_models,
-                                      sharing, pruning, remove_layers, explore, fuzz)]
+                                      sharing, pruning, channel_pruning, remove_layers, explore, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:

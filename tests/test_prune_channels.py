@@ -11,7 +11,9 @@ import networks
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from model_strategies import models
+from model_strategies import networks as conv_networks
 from onnx import ModelProto
 from onnx_models import read
 
@@ -241,7 +243,7 @@ def test_one_channel_stays_of_a_dead_layer() -> None:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(models())
+@given(st.one_of(models(), conv_networks()))
 def test_random_models_keep_their_meaning(tmp_path_factory: pytest.TempPathFactory, model: ModelProto) -> None:
     graph = run_pipeline(read(model, tmp_path_factory.getbasetemp()), parse_pipeline("fold, clean"), check=False).graph
     channels = channels_of(graph)
