@@ -22,6 +22,7 @@ import random_models
 import remove_layers
 import reproducibility
 import round_trip
+import rounding_speed
 import sharing
 import simulator_speed
 from report import Table
@@ -29,8 +30,8 @@ from report import Table
 README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
 TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
-                                      reproducibility, models, quantized_models, round_trip, random_models,
-                                      sharing, pruning, channel_pruning, remove_layers, explore, fuzz)]
+                                      rounding_speed, reproducibility, models, quantized_models, round_trip,
+                                      random_models, sharing, pruning, channel_pruning, remove_layers, explore, fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:
