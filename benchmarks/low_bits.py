@@ -127,7 +127,7 @@ def language_model(shared: Path, name: str) -> Trial:
             bits.append(bits_per_symbol(out["logits"], pieces[:, at + 1 : at + STEPS + 1]))
         return float(np.mean(bits))
 
-    calibration = {"tokens": streams(train, CALIBRATION // 4, STEPS)[:, :-1, None], **states(CALIBRATION // 4)}
+    calibration = {"tokens": streams(train, CALIBRATION, STEPS)[:, :-1, None], **states(CALIBRATION)}
     return Trial(path, graph, calibration, {"tokens": pieces}, score, lower=True)
 
 
