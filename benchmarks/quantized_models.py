@@ -31,7 +31,7 @@ from irc.ops.elementwise import Clip
 from irc.ops.quantization import Requantize
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import parse_pipeline
-from irc.types import Array, IntArray
+from irc.types import Array, IntArray, Integer
 
 PASSES = "fold, clean, drop_softmax, integer"
 MODELS = {"mlperf_ic_resnet8_int8_qdq": 300, "mlperf_kws_dscnn_int8_qdq": 1000}
@@ -56,7 +56,7 @@ class Tensors:
         copy.CopyFrom(model)
         del copy.graph.output[:]
         copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self.names.values())
-        return copy.SerializeToString()
+        return bytes(copy.SerializeToString())
 
     def probes(self, *, local: bool) -> Graph:
         """A graph that shows all of them and what is rounded to them; with `local`, each from the others as given."""
@@ -159,13 +159,14 @@ def ratio(graph: Graph, node: Node, place: IntArray) -> Fraction:
 def counts(model: ModelProto, found: Tensors, items: Array, fused: bool) -> Iterator[Count]:
     """What came of every chunk of items."""
     (port,), offset = found.graph.inputs, 128 if fused else 0
-    assert port.encoding is not None
+    form = port.type.format
+    assert port.encoding is not None and isinstance(form, Integer)
     exposed = found.exposed(unsigned(model) if fused else model)
     for at in range(0, len(items), CHUNK):
         some = items[at : at + CHUNK]
         shown = runtime(exposed, [some], optimized=fused)
         theirs = {n: array.astype(np.int64) - offset for n, array in zip(found.names, shown, strict=True)}
-        x = port.encoding.encode(some.reshape(len(some), *found.graph.tensor(port.name).shape), port.type.format)
+        x = port.encoding.encode(some.reshape(len(some), *found.graph.tensor(port.name).shape), form)
         yield compared(found, x, theirs)
 
 

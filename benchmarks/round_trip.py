@@ -80,7 +80,9 @@ def exported(model: Graph, passes: str, train: Array) -> tuple[Graph, bytes]:
     (port,) = model.inputs
     steps = parse_pipeline(f"fold, clean, drop_softmax, {passes}")
     graph = run_pipeline(model, steps, calibration={port.name: train}, check=False).graph
-    return graph, ONNX.emit(graph)["model.onnx"]
+    content = ONNX.emit(graph)["model.onnx"]
+    assert isinstance(content, bytes)
+    return graph, content
 
 
 def results(graph: Graph, images: Array) -> tuple[Array, Encoding]:
