@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from workloads import Samples, mnist
+from workloads import Samples, mnist, reviews
 
 from irc.types import Array
 
@@ -54,6 +54,12 @@ def digits(shared: Path, count: int) -> Samples:
     return Samples(train, found.test, found.labels)
 
 
+def sentences(shared: Path, count: int) -> Samples:
+    """Movie reviews as token numbers."""
+    found, data = reviews(shared), np.load(shared / "data" / "research_only" / "mr.npz")
+    return Samples(data["x_train"][:count].astype(np.int64), found.test, found.labels)
+
+
 def unseen_speaker(shared: Path, count: int) -> Samples:
     """Spoken digits: tested on the speaker that training and calibration left out."""
     data = np.load(shared / "data" / "fsdd_logmel.npz")
@@ -88,9 +94,10 @@ def shakespeare(shared: Path) -> tuple[Array, Array]:
 
 DATA: dict[str, Callable[[Path, int], Samples]] = {
     "cifar_resnet8": cifar, "cifar_resnet20": normalized_cifar, "kws_resnet_heldout_theo": unseen_speaker,
-    "mlperf_kws_dscnn": keywords, "mnist_lenet": digits, "mnist_mlp": digits}
+    "mlperf_kws_dscnn": keywords, "sentiment_cnn": sentences, "mnist_lenet": digits, "mnist_mlp": digits}
 MODELS = {
     "cifar_resnet8": "baseline/cifar_resnet8.onnx", "cifar_resnet20": "third_party/cifar_resnet20.onnx",
     "kws_resnet_heldout_theo": "baseline/kws_resnet_heldout_theo.onnx",
     "mlperf_kws_dscnn": "mlperf_tiny/mlperf_kws_dscnn_fp32.onnx", "mnist_lenet": "baseline/mnist_lenet.onnx",
-    "mnist_mlp": "baseline/mnist_mlp.onnx", "char_lstm": "baseline/char_lstm_dynbatch.onnx"}
+    "mnist_mlp": "baseline/mnist_mlp.onnx", "sentiment_cnn": "baseline/sentiment_cnn.onnx",
+    "char_lstm": "baseline/char_lstm_dynbatch.onnx"}

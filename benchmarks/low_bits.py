@@ -76,7 +76,7 @@ CASES = (
     shifted("kws_resnet_heldout_theo", "apot", 92.4), shifted("kws_resnet_heldout_theo", "pot", 90.9),
     quantized("cifar_resnet20", 4, 80.03, hardware=False), quantized("cifar_resnet20", 3, 78.03, hardware=False),
     quantized("cifar_resnet20", 2, 66.03, hardware=False),
-    texts(4, 2.44), texts(3, 2.52),
+    quantized("sentiment_cnn", 5, 77.95), texts(4, 2.44), texts(3, 2.52),
 )
 
 
