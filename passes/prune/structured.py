@@ -85,8 +85,8 @@ def without_dead_channels(graph: Graph, selected: Callable[[Node], bool] = lambd
 
 def _without(network: Graph, channels: Channels, gone: Array) -> Graph:
     """Compensation may have added biases: the channels are numbered again."""
-    found = channels_of(network)
-    return without(network, known_values(network), channels.same(found, gone), found)
+    found, known = channels_of(network), known_values(network)
+    return without(network, known, channels.same(found, gone) & removable(found, known), found)
 
 
 def _candidates(channels: Channels, selected: Callable[[Node], bool]) -> Array:
