@@ -154,7 +154,8 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "border of no kind": (one("Pad", (1, 3), {"p": ints(0, 1, 0, 1)}, mode="mirror"), "the mode 'mirror'"),
     "complex": (one("Cast", (1, 3), to=TensorProto.COMPLEX64), "element type complex64"),
     "attribute type": (one("Softmax", (1, 3), axis=1.5), "the attribute axis has the wrong type"),
-    "blocks": (one("DequantizeLinear", (1, 3), weights(s=(1,)), opset=21, block_size=2), "scales [1] do not fit blocks of 2"),
+    "blocks": (one("DequantizeLinear", (1, 3), weights(s=(1,)), opset=21, block_size=2),
+               "scales [1] do not fit blocks of 2"),
 }
 
 

@@ -11,6 +11,7 @@ import networks
 import numpy as np
 import pytest
 
+from irc.diagnostics import IrcError
 from irc.graph import Graph, Node
 from irc.interpreter import evaluate
 from irc.ops.elementwise import Add
@@ -18,6 +19,8 @@ from irc.ops.linear import Conv, MatMul
 from irc.ops.quantization import Dequantize
 from irc.ops.recurrent import GRU, LSTM, RNN
 from irc.ops.shape import Gather, Reshape, Transpose
+from irc.pipeline.driver import run_pipeline
+from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
 from irc.types import Array, Integer, PowerOfTwo
 from passes.quantize.quantize import Quantize
@@ -197,3 +200,20 @@ def test_errors_of_a_table_count_as_its_readers_see_them(turned: bool) -> None:
         flat = (change.swapaxes(2, 3) if turned else change).reshape(1, 24)
         seen += float(np.square(flat @ graph.constants["w"].data).sum())
     assert gram is not None and error @ gram @ error == pytest.approx(seen, rel=1e-6)
+
+
+@pytest.mark.parametrize("word", ["prune", "prune{granularity=channel}", "prune_channels{sparsity=0.5}", "share",
+                                  "share{rounding=gptq}", "binarize", "ternarize{rounding=gptq}"])
+@pytest.mark.parametrize("before", ["quantize", "shift", "share{values=8}"])
+def test_a_pass_that_finds_only_integers_says_so(before: str, word: str) -> None:
+    graph, data = networks.small_cnn(), networks.data_for(networks.small_cnn())
+    with pytest.raises(IrcError) as found:
+        run_pipeline(graph, parse_pipeline(f"{before}, {word}"), calibration=data, check=False)
+    assert found.value.diagnostics[0].code == "E306" and "quantized or shared" in str(found.value)
+
+
+def test_layers_that_are_still_real_are_pruned() -> None:
+    graph, data = networks.small_cnn(), networks.data_for(networks.small_cnn())
+    made = run_pipeline(graph, parse_pipeline("quantize @ first, prune{sparsity=0.5}"), calibration=data, check=False)
+    zeros = {c.name: np.mean(c.data == 0) for c in made.graph.constants.values() if c.name in {"w2", "w3"}}
+    assert zeros == {"w2": 0.5, "w3": 0.5}

@@ -42,8 +42,9 @@ from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Integer, Level
 from passes.binarize.activations import with_signs
-from passes.rounding.coder import Coder
+from passes.reconstruction.products import demand_real_weights
 from passes.rounding.alphabet import alphabet
+from passes.rounding.coder import Coder
 from passes.rounding.scales import Grid
 
 
@@ -63,6 +64,7 @@ class Binarize(Pass):
         "the sign of each weight, or signs for the least error of the layer's output", choices=("nearest", "gptq")))
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        demand_real_weights(graph, "binarize")
         coder = Coder(alphabet(Integer(True, 1)), signs, Grid(self.scale_bits), self.scale == "tensor")
         fit = self.rounding == "gptq"
         if self.activations:

@@ -29,8 +29,9 @@ import numpy as np
 from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Integer, Level
-from passes.rounding.coder import Coder
+from passes.reconstruction.products import demand_real_weights
 from passes.rounding.alphabet import Alphabet
+from passes.rounding.coder import Coder
 from passes.rounding.scales import Grid
 
 _TERNARY = Alphabet(Integer(True, 2), -1, 1)
@@ -54,6 +55,7 @@ class Ternarize(Pass):
         "by the threshold, or for the least error of the layer's output", choices=("nearest", "gptq")))
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        demand_real_weights(graph, "ternarize")
         rule = twn if self.threshold == "twn" else least_squares
         coder = Coder(_TERNARY, rule, Grid(self.scale_bits), self.scale == "tensor")
         if self.rounding == "gptq":

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from irc.diagnostics import error
 from irc.graph import MISSING, Graph, Node
 from irc.interpreter import run_node
 from irc.ops.linear import Conv
@@ -177,3 +178,10 @@ def products(graph: Graph) -> Iterator[Product]:
 
 def _is_real(graph: Graph, name: str) -> bool:
     return name in graph.constants and isinstance(graph.tensor(name).format, Float)
+
+
+def demand_real_weights(graph: Graph, operator: str) -> None:
+    """Raise E306 where all layers have weights that are integers or shared already: the pass could change nothing."""
+    if any(layers(graph)) and not any(products(graph)):
+        raise error("E306", f"{operator} finds no layer with real weights: all are quantized or shared already",
+                    operator=operator, remedy=f"Run {operator} before passes such as quantize, shift and share.")

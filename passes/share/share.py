@@ -34,7 +34,7 @@ from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Array, Level
 from passes.reconstruction.apply import with_refits
 from passes.reconstruction.compensate import aligned
-from passes.reconstruction.products import Convolution, Dense, Product, products
+from passes.reconstruction.products import Convolution, Dense, Product, demand_real_weights, products
 from passes.reconstruction.walk import Visit, reconstruct
 from passes.share.codebooks import METHODS, Codebook, drawn
 from passes.share.refit import Chooser
@@ -59,6 +59,7 @@ class Share(Pass):
         "each weight to its value, or for the least error of the layer's output", choices=("nearest", "gptq")))
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        demand_real_weights(graph, "share")
         found = [list(group) for group in self._groups(graph, context)]
         self._check(graph, found)
         if self.rounding == "gptq":
