@@ -14,6 +14,7 @@ from onnx_models import Arrays, assert_same, build, interpret, ints, one, read, 
 from irc.diagnostics import IrcError
 from irc.frontend import read_onnx
 from irc.interpreter import evaluate
+from irc.limits import Limits
 
 IMAGE = (1, 3, 5, 6)
 
@@ -307,13 +308,15 @@ def test_loop_ends_by_count_or_condition(trips: int, tmp_path: Path) -> None:
     assert sum(n.op.name == "add" for n in graph.nodes) == min(trips, 3)
 
 
-def test_loop_without_end_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limits", "answer"), [
+    (Limits(), "E109.*one after the other"), (Limits(depth=1 << 20), "E104.*too many to unroll")])
+def test_loop_without_end_is_refused(limits: Limits, answer: str, tmp_path: Path) -> None:
     body = loop_body()
     body.node[0].input[1] = "n_above"
     node = helper.make_node("Loop", ["", "c", "x"], ["last", "all"], body=body)
     given = {"c": np.array(True), "n_above": np.array(1 << 40)}
-    with pytest.raises(IrcError, match=r"E109.*one after the other"):
-        read_onnx(save(build([node], {"x": (3,)}, given, outputs=["last", "all"]), tmp_path))
+    with pytest.raises(IrcError, match=answer):
+        read_onnx(save(build([node], {"x": (3,)}, given, outputs=["last", "all"]), tmp_path), limits=limits)
 
 
 DAMAGED = {
