@@ -48,6 +48,7 @@ from passes.prune.parts import Part, layer_parts, table_parts
 from passes.prune.pruner import CALIBRATED, Pruner
 from passes.prune.search import Search
 from passes.prune.structured import Target, pruned
+from passes.reconstruction.products import demand_real_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Prune(Pass):
     step: float = field(default=0.05, metadata=option("change of one sparsity in a search", low=0.001, high=1))
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        if not self.tables:
+            demand_real_weights(graph, "prune")
         if self.granularity == "channel":
             return self._without_channels(graph, context)
         rule = self._granularity()

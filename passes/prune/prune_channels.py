@@ -42,6 +42,7 @@ from irc.graph import Graph
 from irc.pipeline.step import Context, Lossy, Pass, option
 from irc.types import Level
 from passes.prune.structured import CRITERIA, Target, pruned
+from passes.reconstruction.products import demand_real_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class PruneChannels(Pass):
         if (self.sparsity > 0) == (self.macs > 0):
             raise error("E304", "how much is to go is said by either sparsity or macs", operator="prune_channels",
                         remedy="Write prune_channels{macs=0.3}, or prune_channels{sparsity=0.3}.")
+        demand_real_weights(graph, "prune_channels")
         calibrated = self.compensate or self.criterion == "second_order"
         feeds = context.calibration_for("prune_channels{criterion=second_order}" if self.criterion == "second_order"
                                         else "prune_channels{compensate=true}") if calibrated else None
