@@ -45,9 +45,9 @@ from irc.types import Array, Level
 from passes.prune.allocation import in_each, over_all
 from passes.prune.granularity import AdaptiveWindows, Blocks, Elements, Granularity, Windows
 from passes.prune.parts import Part, layer_parts, table_parts
+from passes.prune.prune_channels import PruneChannels
 from passes.prune.pruner import CALIBRATED, Pruner
 from passes.prune.search import Search
-from passes.prune.structured import Target, pruned
 from passes.reconstruction.products import demand_real_weights
 
 
@@ -100,14 +100,12 @@ class Prune(Pass):
         if self.criterion == "activation" or self.scope == "search":
             raise error("E304", f"channels cannot be pruned with criterion={self.criterion} scope={self.scope}",
                         operator="prune", remedy="Choose l1, l2 or second_order, and scope=layer or global.")
+        if not self.sparsity:
+            return graph
         exact = self.criterion == "second_order"
-        return pruned(graph, Target(self.sparsity, scope=self.scope), self.criterion if exact else self._norm(),
-                      context.calibration_for("prune{criterion=second_order}") if exact else None, exact,
-                      context.selected).graph
-
-    def _norm(self) -> str:
-        """How channels without calibration data are compared."""
-        return "l2" if self.criterion == "l2" else "l1"
+        norm = "l2" if self.criterion == "l2" else "l1"
+        return PruneChannels(self.sparsity, criterion=self.criterion if exact else norm, scope=self.scope,
+                             compensate=exact).run(graph, context)
 
     def _granularity(self) -> Granularity:
         match self.granularity:
