@@ -10,6 +10,8 @@ import pytest
 
 from irc.graph import Constant, Graph
 from irc.interpreter import evaluate
+from irc.pipeline.driver import run_pipeline
+from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
 from irc.types import PowerOfTwo
 from passes.quantize.quantize import Quantize
@@ -101,3 +103,15 @@ def test_rounding_together_is_closer_than_each_by_itself(rounding: str) -> None:
     alone, together = (Shift(alphabet="s3", rounding=r).run(graph, context) for r in ("nearest", rounding))
     errors = [np.square(evaluate(g, data)["out_y"] - want).sum() for g in (together, alone)]
     assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize("passes", ["shift{rounding=gptq}", "shift{rounding=inq}", "shift{alphabet=pot rounding=gptq}",
+                                    "shift{alphabet=s3 rounding=inq}", "ternarize{rounding=gptq}"])
+def test_what_was_pruned_stays_zero(passes: str) -> None:
+    graph, data = networks.small_cnn(), networks.data_for(networks.small_cnn())
+    pruned = run_pipeline(graph, parse_pipeline("prune{sparsity=0.5}"), calibration=data, check=False).graph
+    found = run_pipeline(pruned, parse_pipeline(passes), calibration=data, check=False).graph
+    for name in ("w1", "w2", "w3"):
+        letters = next(c.data for c in found.constants.values() if c.name == f"{name}_q")
+        assert not letters[pruned.constants[name].data == 0].any()
+        assert letters.any()

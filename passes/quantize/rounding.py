@@ -18,7 +18,7 @@ from passes.reconstruction.compensate import aligned
 from passes.reconstruction.products import Gates, Product, products
 from passes.reconstruction.walk import Visit, reconstruct
 from passes.rounding.alphabet import Alphabet
-from passes.rounding.fit import Letters, Rounding
+from passes.rounding.fit import Letters, Rounding, zeros_kept
 from passes.rounding.scales import Grid, best_scale, largest_scale, odd_part, round_to
 
 
@@ -91,7 +91,8 @@ class Rounder:
 
     def _chosen(self, visit: Visit, compensate: bool) -> Array:
         product, plan = visit.product, self.plans[visit.product.weights[0]]
-        rounding = Rounding(plan.alphabet, plan.grid, product.widths, plan.shared, kept=_kept(visit, plan.alphabet))
+        kept = zeros_kept(visit.matrix, visit.target, plan.alphabet)
+        rounding = Rounding(plan.alphabet, plan.grid, product.widths, plan.shared, kept=kept)
         if compensate:
             drift = visit.drift.cross if visit.drift else 0.0
             wanted = aligned(visit.target, visit.matrix, visit.statistics, drift=drift)
@@ -108,11 +109,3 @@ class Rounder:
             plan, scale = self.plans[name], found.scale[:, :, i].reshape(-1)
             self.weights[name] = Weight(plan.alphabet, q.astype(np.int64), scale[:1] if plan.shared else scale,
                                         plan.channels)
-
-
-def _kept(visit: Visit, alphabet: Alphabet) -> Array | None:
-    """Zeros stay zero, as those that were pruned, where the alphabet has a zero; None when there are none to keep."""
-    kept = np.asarray(visit.target != 0)
-    if kept.all() or kept.shape != visit.matrix.shape or np.any(alphabet.nearest(np.zeros(1))):
-        return None
-    return kept

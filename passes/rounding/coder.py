@@ -17,7 +17,7 @@ from passes.reconstruction.compensate import aligned
 from passes.reconstruction.products import Dense, Product, products
 from passes.reconstruction.walk import Visit, reconstruct
 from passes.rounding.alphabet import Alphabet
-from passes.rounding.fit import Letters, Rounding
+from passes.rounding.fit import Letters, Rounding, zeros_kept
 from passes.rounding.scales import Grid
 from passes.stored import enter_codebook, enter_dequantized, enter_lookup
 
@@ -79,7 +79,8 @@ class Coder:
         return Coded(q.astype(np.int64), self._short(scale), axis)
 
     def _fitted(self, visit: Visit) -> list[Coded]:
-        rounding = Rounding(self.letters, self.grid, visit.product.widths, self.shared)
+        kept = zeros_kept(visit.matrix, visit.target, self.letters)
+        rounding = Rounding(self.letters, self.grid, visit.product.widths, self.shared, kept=kept)
         drift = visit.drift.cross if visit.drift else 0.0
         wanted = aligned(visit.target, visit.matrix, visit.statistics, drift=drift)
         found = self.fit(rounding, wanted, visit.statistics.gram)

@@ -123,3 +123,12 @@ class Rounding:
             pull = pull - part * (new - old)[:, :, None]
             scale[:, :, i] = new
         return scale, pull
+
+
+def zeros_kept(matrix: Array, target: Array, alphabet: Alphabet) -> Array | None:
+    """What is not zero in `target`, the weights before any was rounded: zeros stay zero, as those that were pruned,
+    where the alphabet has a zero. None when there are none to keep."""
+    kept = np.asarray(target != 0)
+    if kept.all() or kept.shape != matrix.shape or np.any(alphabet.nearest(np.zeros(1))):
+        return None
+    return kept

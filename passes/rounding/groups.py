@@ -21,11 +21,12 @@ def fit_by_magnitude(rounding: Rounding, wanted: Array, gram: Array) -> Letters:
     """Letters and scales of `wanted` [groups, rows, columns], for the least error under `gram`, largest first."""
     hessian = damped(gram, _DAMPING)
     found = rounding.start(wanted, np.einsum("gii->gi", gram))
-    rank = np.argsort(np.argsort(-np.abs(wanted), axis=2, kind="stable"), axis=2, kind="stable")
-    free = wanted.copy()
+    there = np.ones(wanted.shape, np.bool_) if rounding.kept is None else rounding.kept
+    free = wanted * there
+    rank = np.argsort(np.argsort(-np.abs(free), axis=2, kind="stable"), axis=2, kind="stable")
     for share in _SHARES:
-        fixed = rank < round(share * wanted.shape[2])
+        fixed = rank < np.rint(share * there.sum(axis=2, keepdims=True))
         letters = np.where(fixed, rounding.nearest_letters(free, found.scale).letters, 0.0)
         kept = Letters(letters, found.scale, found.segment).values
-        free = kept + solved_on(~fixed, wanted - kept, hessian)
+        free = kept + solved_on(~fixed & there, wanted - kept, hessian)
     return rounding.refined(wanted, gram, Letters(letters, found.scale, found.segment))
