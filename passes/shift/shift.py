@@ -8,6 +8,8 @@ Alphabets, each times one scale an output channel:
 - `s3`: {0, +-1, +-2, +-4}, 3 bits (Li et al. 2021, "S3: Sign-Sparse-Shift Reparametrization");
 - `dense`: {+-1, +-2, +-4, +-8}, 3 bits and no zero (Li et al. 2023, "DenseShift").
 
+Zeros, as those that were pruned, stay zero, but not in `dense`, which has none.
+
 Scales have few significant bits, powers of two by default, so that requantization needs few additions too. Before::
 
     h: f32[1, 6, 24, 24] = conv(x, w, ...)
