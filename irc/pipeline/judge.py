@@ -89,8 +89,8 @@ class Criterion:
         data = load_fitting(self.data, graph) if self.data is not None else calibration
         if data is None:
             if self.labels or self.metric:
-                given = "labels" if self.labels else f"the metric '{self.metric}'"
-                raise error("E402", f"{given} without data to judge by", remedy="Give them with --data data.npz.")
+                given = "labels need" if self.labels else f"the metric '{self.metric}' needs"
+                raise error("E402", f"{given} data to judge by", remedy="Give them with --data data.npz.")
             return None
         labels = self._labels(data)
         usual = find_metric("cosine" if labels is None else "accuracy")
