@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import networks
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from irc.diagnostics import IrcError
+from irc.frontend import read_onnx
 from irc.graph import Graph, Node
 from irc.interpreter import evaluate
 from irc.ops.elementwise import Add
@@ -22,6 +24,7 @@ from irc.ops.shape import Gather, Reshape, Transpose
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
+from irc.samples import bind, load_samples, take
 from irc.types import Array, Integer, PowerOfTwo
 from passes.quantize.quantize import Quantize
 from passes.reconstruction.apply import with_refits
@@ -35,6 +38,7 @@ from passes.rounding.fit import Letters, Rounding
 from passes.rounding.groups import fit_by_magnitude
 from passes.rounding.scales import Grid
 
+DATA = Path(__file__).parents[1] / "examples" / "data"
 S3 = Integer(True, 3)
 FITS: list[Callable[[Rounding, Array, Array], Letters]] = [Rounding.fit, fit_by_magnitude]
 
@@ -217,3 +221,18 @@ def test_layers_that_are_still_real_are_pruned() -> None:
     made = run_pipeline(graph, parse_pipeline("quantize @ first, prune{sparsity=0.5}"), calibration=data, check=False)
     zeros = {c.name: np.mean(c.data == 0) for c in made.graph.constants.values() if c.name in {"w2", "w3"}}
     assert zeros == {"w2": 0.5, "w3": 0.5}
+
+
+@pytest.mark.parametrize("passes", [
+    "quantize{{weights=s2 activations=u8{}}}", "shift{{alphabet=s3{}}}, quantize{{activations=u8}}"])
+def test_a_trained_network_loses_far_less_when_layers_are_rounded_together(passes: str) -> None:
+    graph = read_onnx(DATA / "mnist_lenet.onnx")
+    calibration, images = (load_samples(DATA / f"{name}.npz") for name in ("mnist_calibration", "mnist"))
+    feeds = bind(graph, take(images, 100))
+    (port,), errors = graph.outputs, []
+    want = evaluate(graph, feeds)[port.name]
+    for rounding in (" rounding=gptq", ""):
+        steps = parse_pipeline(f"fold, clean, {passes.format(rounding)}")
+        found = run_pipeline(graph, steps, calibration=calibration, check=False).graph
+        errors.append(float(np.square(evaluate(found, feeds)[port.name] - want).sum()))
+    assert errors[0] < 0.1 * errors[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from irc.graph import Graph, Node
 from irc.ops.recurrent import Recurrent
 from irc.pipeline.step import Context
-from irc.types import Array
+from irc.types import Array, IntArray
 from passes.layers import layers, per_channel, restored
 from passes.quantize.steps import Steps
 from passes.quantize.weights import Weight, least_scale
@@ -20,6 +21,8 @@ from passes.reconstruction.walk import Visit, reconstruct
 from passes.rounding.alphabet import Alphabet
 from passes.rounding.fit import Letters, Rounding, zeros_kept
 from passes.rounding.scales import Grid, best_scale, largest_scale, odd_part, round_to
+
+_AT_ONCE = 1 << 22  # weights that are rounded together: what is computed on the way takes several times their memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,13 @@ def planned(graph: Graph, selected: Callable[[Node], bool], steps: Steps, letter
     return found
 
 
+def _nearest(weight: Array, plan: Plan, search: bool) -> tuple[IntArray, Array]:
+    """Nearest letters of a weight, or of some of its channels, and their scales."""
+    rows = per_channel(weight.astype(np.float64), plan.channels)
+    scale = (best_scale if search else largest_scale)(rows, plan.alphabet, plan.grid)
+    return restored(round_to(rows, scale, plan.alphabet), weight.shape, plan.channels), scale
+
+
 class Rounder:
     """Rounds the planned weights. `shifts` is what the bias of a layer gains, by the name of its node."""
 
@@ -71,11 +81,12 @@ class Rounder:
     def round(self, search: bool) -> None:
         """Each weight to the nearest letter; scales by search for the least error, or such that nothing is clipped."""
         for name, plan in self.plans.items():
-            data = self.graph.constants[name].data.astype(np.float64)
-            rows = per_channel(data, plan.channels)
-            scale = (best_scale if search else largest_scale)(rows, plan.alphabet, plan.grid)
-            q = restored(round_to(rows, scale, plan.alphabet), data.shape, plan.channels)
-            self.weights[name] = Weight(plan.alphabet, q, scale, plan.channels)
+            data = self.graph.constants[name].data
+            axis, parts = plan.channels, math.ceil(data.size / _AT_ONCE)
+            found = [_nearest(part, plan, search) for part in np.array_split(data, min(parts, data.shape[axis]), axis)
+                     ] if axis >= 0 and parts > 1 else [_nearest(data, plan, search)]
+            q = found[0][0] if len(found) == 1 else np.concatenate([part for part, _ in found], axis)
+            self.weights[name] = Weight(plan.alphabet, q, np.concatenate([scale for _, scale in found]), axis)
 
     def reconstruct(self, what: str, compensate: bool) -> None:
         """Layer by layer on calibration data; without `compensate` weights are the nearest ones, and biases correct."""
