@@ -6,7 +6,9 @@ import networks
 import numpy as np
 import pytest
 
+from irc.diagnostics import IrcError
 from irc.graph import Graph
+from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
 from passes.prune.prune import Prune
 
@@ -64,3 +66,17 @@ def test_only_selected_layers_are_pruned_and_noted() -> None:
     pruned = Prune(sparsity=0.5).run(networks.small_cnn(), context)
     assert zeros(pruned, "w1", "w3") == [0, 0]
     assert notes == {"g": 0.5}
+
+
+@pytest.mark.parametrize("passes", [
+    "prune{block=8}", "prune{granularity=blockmax sparsity=0.9}", 'prune{pattern="1:4"}', "prune{floor=1}",
+    "quantize{percentile=99}", "shift{alphabet=s3 terms=3}"])
+def test_options_that_the_others_leave_without_effect_are_refused(passes: str) -> None:
+    with pytest.raises(IrcError, match=r"E304.*has no effect with.*belongs to"):
+        parse_pipeline(passes)
+
+
+@pytest.mark.parametrize("passes", ["prune{granularity=block block=8 sparsity=0.9}", "prune{scope=search floor=1}",
+                                    "quantize{percentile=99 calibration=percentile}", "shift{terms=3}"])
+def test_options_that_belong_together_are_taken(passes: str) -> None:
+    assert len(parse_pipeline(passes)) == 1

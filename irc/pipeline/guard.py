@@ -82,7 +82,8 @@ class Hold:
             reached, why = shown(self.tried[0].score), problem.diagnostics[0].message
             raise error("E308", f"the guard {self.guard.bound} does not hold: the score is {reached}; with "
                                 f"{len(spared)} layers spared, {why}",
-                        remedy="Move steps that every layer must take part in behind the guard.") from None
+                        remedy="Loosen the bound, ask the steps for less, or move those that every layer must take "
+                               "part in behind the guard.") from None
         return Trial(rest.graph, trial.done + rest.done)
 
     # the order in which layers are spared

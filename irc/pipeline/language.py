@@ -163,10 +163,21 @@ class _Reader:
         missing = [f.name for f in fields(cast(Any, cls)) if is_required(f) and f.name not in values]
         if missing:
             raise self.fail("E304", word, f"pass {word} needs option {', '.join(missing)}")
+        for option in options:
+            self.effective(cls, option.children[0], values)
         try:
             return cls(**values)
         except ValueError as problem:
             raise self.fail("E304", word, str(problem)) from None
+
+    def effective(self, cls: type[Pass], key: Token, values: Mapping[str, Any]) -> None:
+        """Raise E304 for an option that the others leave without effect."""
+        known = {f.name: f for f in fields(cast(Any, cls))}
+        for other, allowed in known[str(key)].metadata.get("when", {}).items():
+            value = values.get(other, known[other].default)
+            if value not in allowed:
+                raise self.fail("E304", key, f"option {key} has no effect with {other}={value}",
+                                f"It belongs to {other}={' or '.join(allowed)}.")
 
     def option(self, cls: type[Pass], key: Token, tree: Tree[Token]) -> tuple[str, Any]:
         known = {f.name: f for f in fields(cast(Any, cls))}

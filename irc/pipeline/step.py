@@ -101,9 +101,12 @@ class Pass(ABC):
 
 
 def option(help: str, *, low: float | None = None, high: float | None = None,
-           choices: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """Metadata of a pass field: one line of help, and the values the pipeline language accepts."""
-    return {"help": help, "low": low, "high": high, "choices": choices}
+           choices: tuple[str, ...] = (), when: Mapping[str, tuple[str, ...]] | None = None) -> Mapping[str, Any]:
+    """Metadata of a pass field: one line of help, and the values the pipeline language accepts.
+
+    `when` names options that must have one of some values for this one to have an effect; giving it otherwise is E304.
+    """
+    return {"help": help, "low": low, "high": high, "choices": choices, "when": when or {}}
 
 
 __all__ = ["Context", "Contract", "Exact", "Lossy", "Pass", "Within", "field", "option"]

@@ -59,22 +59,29 @@ class Prune(Pass):
     requires: ClassVar[Level | None] = Level.MODEL
     ensures: ClassVar[Level | None] = Level.MODEL
 
-    sparsity: float = field(default=0.5, metadata=option("fraction of the weights that become zero", low=0, high=1))
+    sparsity: float = field(default=0.5, metadata=option(
+        "fraction of the weights that become zero", low=0, high=1,
+        when={"granularity": ("element", "block", "darb", "channel")}))
     granularity: str = field(default="element", metadata=option(
         "what goes together", choices=("element", "pattern", "block", "blockmax", "darb", "channel")))
-    pattern: str = field(default="2:4", metadata=option("N:M, at most N of M consecutive weights stay"))
+    pattern: str = field(default="2:4", metadata=option(
+        "N:M, at most N of M consecutive weights stay", when={"granularity": ("pattern",)}))
     block: int | tuple[int, ...] = field(default=4, metadata=option(
-        "size of a block, [rows, columns] or b weights of a row", low=1))
+        "size of a block, [rows, columns] or b weights of a row", low=1,
+        when={"granularity": ("block", "blockmax")}))
     criterion: str = field(default="magnitude", metadata=option(
         "what makes a weight matter", choices=("magnitude", "l1", "l2", "activation", "second_order")))
     scope: str = field(default="layer", metadata=option(
         "the fraction holds in each layer, over all, or is searched", choices=("layer", "global", "search")))
     tables: bool = field(default=False, metadata=option("prune embedding tables too"))
     search: str = field(default="rmhc", metadata=option(
-        "hill climbing or simulated annealing", choices=("rmhc", "sa")))
-    floor: float = field(default=0.5, metadata=option("loss that a search may cost", low=0))
-    evaluations: int = field(default=100, metadata=option("networks that a search may try", low=1))
-    step: float = field(default=0.05, metadata=option("change of one sparsity in a search", low=0.001, high=1))
+        "hill climbing or simulated annealing", choices=("rmhc", "sa"), when={"scope": ("search",)}))
+    floor: float = field(default=0.5, metadata=option("loss that a search may cost", low=0,
+                                                      when={"scope": ("search",)}))
+    evaluations: int = field(default=100, metadata=option("networks that a search may try", low=1,
+                                                              when={"scope": ("search",)}))
+    step: float = field(default=0.05, metadata=option("change of one sparsity in a search", low=0.001, high=1,
+                                                        when={"scope": ("search",)}))
 
     def run(self, graph: Graph, context: Context) -> Graph:
         if not self.tables:

@@ -88,7 +88,8 @@ class Quantize(Pass):
         default="mse", metadata=option("how a range is chosen", choices=("minmax", "percentile", "mse"))
     )
     percentile: float = field(
-        default=99.99, metadata=option("percent of values that calibration=percentile keeps", low=50, high=100)
+        default=99.99, metadata=option("percent of values that calibration=percentile keeps", low=50, high=100,
+                                       when={"calibration": ("percentile",)})
     )
     scales: str = field(default="free", metadata=option("any scale, or powers of two", choices=("free", "pot")))
     scale_bits: int = field(

@@ -61,7 +61,7 @@ class Shift(Pass):
         "sums of powers, one power or zero, {0, 1, 2, 4} or {1, 2, 4, 8} with sign",
         choices=("apot", "pot", "s3", "dense")))
     terms: int = field(default=2, metadata=option("powers of two that a weight of apot may be the sum of",
-                                                  low=1, high=4))
+                                                  low=1, high=4, when={"alphabet": ("apot",)}))
     exponent: int | None = field(default=None, metadata=option(
         "largest exponent, the smallest is 0; none: 6, or that of the alphabet", low=0, high=12))
     granularity: str = field(
