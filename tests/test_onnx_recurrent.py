@@ -11,6 +11,8 @@ import pytest
 from onnx import helper
 from onnx_models import Arrays, assert_same, build, interpret, read, runtime, sample, weights
 
+from backends.onnx import ONNX
+
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 TIME, BATCH, SIZE, HIDDEN = 6, 4, 3, 2
 X = (TIME, BATCH, SIZE)
@@ -61,3 +63,17 @@ def test_parameters_go_to_the_activations_that_take_them(direction: str, tmp_pat
     model = layer("LSTM", direction=direction, activations=["HardSigmoid", "Tanh", "ScaledTanh"] * many,
                   activation_alpha=[0.3, 0.8, 0.15, 1.1][: 2 * many], activation_beta=[0.4, 0.9, 0.45, 0.7][: 2 * many])
     assert_same(model, {"x": sample(X)}, tmp_path)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize(("op", "attributes"), [
+    ("RNN", {}), ("GRU", {"linear_before_reset": 1}), ("LSTM", {"clip": 0.5}),
+    ("LSTM", {"activations": ["HardSigmoid", "Tanh", "ScaledTanh"], "activation_alpha": [0.3, 1.5],
+              "activation_beta": [0.4, 0.5]})])
+def test_what_is_written_back_runs_alike(op: str, attributes: dict[str, Any], lengths: np.ndarray | None,
+                                         tmp_path: Path) -> None:
+    graph = read(layer(op, lengths, **attributes), tmp_path)
+    (content,) = ONNX.emit(graph).values()
+    feeds = {"x": sample(X)}
+    for ours, theirs in zip(interpret(graph, feeds), runtime(onnx.load_from_string(content), feeds), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from backends.onnx.form import Quantizers
+from backends.onnx.recurrent import recurrent
 from irc.diagnostics import error
 from irc.graph import Graph, Node
 from irc.operation import Op
@@ -16,6 +17,7 @@ from irc.ops.activation import Sigmoid, Softmax, Tanh
 from irc.ops.elementwise import Add, Clip, Div, Mul, Relu, Sub
 from irc.ops.linear import Conv, MatMul
 from irc.ops.pooling import ArgMax, AvgPool, MaxPool, ReduceMax, ReduceMean, ReduceSum
+from irc.ops.recurrent import GRU, LSTM, RNN
 from irc.ops.shape import Concat, Gather, Pad, Reshape, Slice, Transpose
 
 Writer: TypeAlias = Callable[[Node, Any, Quantizers], list[NodeProto]]
@@ -139,6 +141,9 @@ def slice_(node: Node, op: Slice, form: Quantizers) -> list[NodeProto]:
 def pad(node: Node, op: Pad, form: Quantizers) -> list[NodeProto]:
     value = form.tensor(f"{node.name}_value", np.array(op.value), TensorProto.FLOAT)
     return plain(node, "Pad", _integers(node, form, "pads", op.pads), value)
+
+
+OPERATORS.update(dict.fromkeys((RNN, GRU, LSTM), recurrent))
 
 
 def _integers(node: Node, form: Quantizers, part: str, values: Any) -> str:

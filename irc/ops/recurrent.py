@@ -45,6 +45,7 @@ class Recurrent(Op):
     __slots__ = ()
     gates: ClassVar[int] = 1
     states: ClassVar[int] = 1
+    activations: tuple[Activation, ...]
     clip: float
     alpha: tuple[float, ...]
     beta: tuple[float, ...]

@@ -151,7 +151,7 @@ class Gates(Product):
     @property
     def first(self) -> str:
         """The state before the first time step; empty when it is zero."""
-        return self.node.operands[4] if len(self.node.operands) > 4 else MISSING
+        return self.node.operands[5] if len(self.node.operands) > 5 else MISSING
 
     @property
     def bias(self) -> str:
