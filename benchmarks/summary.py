@@ -15,6 +15,7 @@ import equality
 import explore
 import fuzz
 import integer_speed
+import low_bits
 import models
 import pruning
 import quantized_models
@@ -29,9 +30,10 @@ from report import Table
 
 README = Path(__file__).resolve().parent / "README.md"
 MARK = "<!-- below: python benchmarks/summary.py -->\n"
-TABLES = [module.TABLE for module in (equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time,
-                                      rounding_speed, reproducibility, models, quantized_models, round_trip,
-                                      random_models, sharing, pruning, channel_pruning, remove_layers, explore, fuzz)]
+TABLES = [module.TABLE for module in (
+    equality, accuracy, simulator_speed, integer_speed, ecp5, compile_time, rounding_speed, reproducibility, models,
+    quantized_models, round_trip, random_models, low_bits, sharing, pruning, channel_pruning, remove_layers, explore,
+    fuzz)]
 
 
 def section(table: Table, common: str) -> Iterator[str]:
