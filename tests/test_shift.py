@@ -10,6 +10,7 @@ import pytest
 
 from irc.graph import Constant, Graph
 from irc.interpreter import evaluate
+from irc.ops.elementwise import Relu
 from irc.pipeline.driver import run_pipeline
 from irc.pipeline.language import parse_pipeline
 from irc.pipeline.step import Context
@@ -115,3 +116,16 @@ def test_what_was_pruned_stays_zero(passes: str) -> None:
         letters = next(c.data for c in found.constants.values() if c.name == f"{name}_q")
         assert not letters[pruned.constants[name].data == 0].any()
         assert letters.any()
+
+
+@pytest.mark.parametrize(("group", "form"), [(4, "d1e3"), (2, "p1e3"), (1, "d1e3")])
+def test_zero_gets_a_code_only_where_a_lowering_needs_it(group: int, form: str) -> None:
+    net = networks.Network()
+    x = net.input("x", (1, 4, 5, 5))
+    graph = net.graph(net.op("r", Relu(), net.op("y", networks.conv(group=group), x,
+                                                 net.weight("w", 4, 4 // group, 3, 3))))
+    passes = "shift{alphabet=dense}, quantize{activations=u8}, dataflow"
+    low = run_pipeline(graph, parse_pipeline(passes), calibration=networks.data_for(graph)).graph
+    (found,) = {str(c.type.format) for c in low.constants.values() if isinstance(c.type.format, PowerOfTwo)
+                and c.data.size >= 36}
+    assert found == form

@@ -55,10 +55,7 @@ def _depthwise(low: Lowering, node: Node, op: Conv, layout: Layout, weight: Cons
     """A filter for each channel: windows in blocks of channels, as for pooling."""
     window = window_of(low, layout, weight.data.shape[2:], op, op.pad_value, block=1)
     flat = weight.data.reshape(len(weight.data), -1)
-    form = weight.type.format
-    if op.group > 1 and isinstance(form, PowerOfTwo):
-        form = replace(form, zero=True)  # where there was no connection
-    rom = low.constant(weight.name, TensorType(form, flat.shape), flat)
+    rom = low.constant(weight.name, TensorType(weight.type.format, flat.shape), flat)
     patches = low.emit(f"{node.name}_window", window, [layout.channel])
     channel = low.emit(node.name, Depthwise(), [patches, rom], low.format(node))
     shape = low.graph.tensor(node.name).shape
