@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-import numpy as np
+from irc.explore.picture import Scale, scale
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 380, 64, 48, 24, 56
 COLOURS = ("#1d4ed8", "#b91c1c", "#15803d", "#a16207", "#7e22ce", "#0e7490")
@@ -16,33 +16,6 @@ COLOURS = ("#1d4ed8", "#b91c1c", "#15803d", "#a16207", "#7e22ce", "#0e7490")
 class Point:
     x: float
     y: float
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Maps an interval of data to an interval of pixels."""
-
-    low: float
-    high: float
-    start: int
-    end: int
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self, most: int = 8) -> list[float]:
-        """Round numbers between the ends."""
-        rough = (self.high - self.low) / most
-        power = 10.0 ** np.floor(np.log10(rough))
-        step = power * min(n for n in (1, 2, 5, 10) if n * power >= rough)
-        return [float(t) + 0.0 for t in np.arange(np.ceil(self.low / step), np.floor(self.high / step) + 1) * step]
-
-
-def scale(values: Sequence[float], start: int, end: int) -> Scale:
-    """A scale with some room around the values."""
-    low, high = min(values), max(values)
-    room = 0.05 * (high - low) or 1.0
-    return Scale(low - room, high + room, start, end)
 
 
 def drawn(title: str, across: str, up: str, curves: Mapping[str, Sequence[Point]]) -> str:

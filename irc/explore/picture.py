@@ -33,7 +33,8 @@ class Scale:
         rough = (self.high - self.low) / TICKS
         power = 10.0 ** np.floor(np.log10(rough))
         step = power * next((n for n in (1, 2, 5) if n * power >= rough), 10)
-        return [float(t) for t in np.arange(np.ceil(self.low / step), np.floor(self.high / step) + 1) * step]
+        whole = np.arange(np.ceil(self.low / step), np.floor(self.high / step) + 1)
+        return [float(t) + 0.0 for t in whole * step]  # zero has no sign
 
 
 def scale(values: Sequence[float], start: float, end: float) -> Scale:
