@@ -10,7 +10,7 @@ the column.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from math import isfinite
 from pathlib import Path
@@ -177,7 +177,7 @@ class _Reader:
             value = values.get(other, known[other].default)
             if value not in allowed:
                 raise self.fail("E304", key, f"option {key} has no effect with {other}={value}",
-                                f"It belongs to {other}={' or '.join(allowed)}.")
+                                f"It belongs to {other}={_either(allowed)}.")
 
     def option(self, cls: type[Pass], key: Token, tree: Tree[Token]) -> tuple[str, Any]:
         known = {f.name: f for f in fields(cast(Any, cls))}
@@ -222,6 +222,12 @@ class _Reader:
         if word != "name":
             raise self.fail("E301", word, f"there is no selector '{word}(...)'", did_you_mean(word, SELECTORS))
         return selector.Name(text)
+
+
+def _either(words: Sequence[str]) -> str:
+    """The words as an English list."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _position(token: Token) -> tuple[int, int]:
